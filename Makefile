@@ -1,0 +1,47 @@
+# make demo       environment, then a first training with pictures in work/demo (under five minutes on two cores)
+# make test       environment, ruff and the tests
+# make test-paddle26, make lint, make bench, make clean
+PYTHON ?= python3
+VENV ?= .venv
+
+.PHONY: demo test test-paddle26 lint bench clean
+
+demo: $(VENV)/demo.ready
+	$(VENV)/bin/paddle-fasternet demo --out work/demo
+
+test: $(VENV)/test.ready lint
+	$(VENV)/bin/python -m pytest -q
+
+test-paddle26: .venv-paddle26/ready
+	.venv-paddle26/bin/python -m pytest -q
+
+lint: $(VENV)/test.ready
+	$(VENV)/bin/ruff check .
+
+bench: $(VENV)/test.ready
+	$(VENV)/bin/python tests/benchmarks/data_pipeline.py
+
+clean:
+	rm -rf .venv .venv-paddle26 build *.egg-info
+
+# A Paddle that is there already (the GPU build of a notebook service, say) is used as it is.
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Python has no venv module here; installing Debian's python3-venv"; \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv; \
+	  else sudo apt-get update -qq && sudo apt-get install -y -qq python3-venv; fi; }
+	$(PYTHON) -m venv $$($(PYTHON) -c 'import paddle' 2>/dev/null && echo --system-site-packages) $(VENV)
+
+$(VENV)/demo.ready: $(VENV)/bin/pip setup.py
+	$(VENV)/bin/pip install -q -e ".$$($(VENV)/bin/python -c 'import paddle' 2>/dev/null || echo '[cpu]')"
+	touch $@
+
+$(VENV)/test.ready: $(VENV)/demo.ready
+	$(VENV)/bin/pip install -q -e ".[dev]"
+	touch $@
+
+# Paddle 2.6 is of the time of numpy 1 and expects setuptools.
+.venv-paddle26/ready: setup.py
+	$(PYTHON) -m venv .venv-paddle26
+	.venv-paddle26/bin/pip install -q "paddlepaddle==2.6.2" "numpy<2" setuptools -e ".[dev]"
+	touch $@

@@ -1,0 +1,36 @@
+"""FasterNet and its partial convolution (PConv) for PaddlePaddle; see README.md."""
+try:
+    import paddle as _paddle  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "paddle_fasternet needs PaddlePaddle 2.6 or 3.x, which is not installed here. On a CPU: pip install "
+        "paddlepaddle; with an NVIDIA GPU: https://www.paddlepaddle.org.cn/en/install/quick gives the command"
+    ) from error
+
+from .data import get_cifar10_labels, load_dataset
+from .layers import DropPath, DWConv, PConv, drop_path
+from .losses import LabelSmoothingCrossEntropy
+from .model import (
+    FasterNet,
+    FasterNetBlock,
+    create_model,
+    fasternet_l,
+    fasternet_m,
+    fasternet_s,
+    fasternet_t0,
+    fasternet_t1,
+    fasternet_t2,
+    list_models,
+)
+from .plots import plot_learning_curve, show_images
+from .training import History, TrainConfig, evaluate, fit, load_run
+from .weights import load_weights, save_weights
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DWConv", "DropPath", "FasterNet", "FasterNetBlock", "History", "LabelSmoothingCrossEntropy", "PConv",
+    "TrainConfig", "create_model", "drop_path", "evaluate", "fasternet_l", "fasternet_m", "fasternet_s", "fasternet_t0",
+    "fasternet_t1", "fasternet_t2", "fit", "get_cifar10_labels", "list_models", "load_dataset", "load_run",
+    "load_weights", "plot_learning_curve", "save_weights", "show_images",
+]

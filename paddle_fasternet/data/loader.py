@@ -1,0 +1,88 @@
+"""Batches of an image set that lives in memory, prepared ahead by threads."""
+import collections
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import paddle
+from paddle.utils import dlpack
+
+from .._check import check_number
+from .augment import Augment
+
+
+class Loader:
+    """Iterate over an ``ImageSet`` in batches of tensors ready for the network.
+
+    Args:
+        images: an ``ImageSet``.
+        batch_size: images in a batch.
+        augment: an ``Augment``; None normalises with the set's own mean and standard deviation and nothing else.
+        shuffle: a new order in every epoch.
+        drop_last: leave out a last batch that is not full.
+        seed: order and augmentation depend on (seed, epoch, batch) alone, so that any batch can be made again.
+        workers: threads that prepare batches while the network computes; 0 prepares them in the calling thread.
+
+    Each ``iter(loader)`` is one epoch, counted from 0; ``epoch(e)`` gives that one without counting. A batch is
+    (float32 [N, C, S, S], labels int64 [N] or float32 [N, K]), on Paddle's current device.
+    """
+
+    def __init__(self, images, batch_size=256, augment=None, shuffle=False, drop_last=False, seed=0, workers=2):
+        check_number("batch_size", batch_size, low=1, integer=True)
+        check_number("seed", seed, low=0, integer=True)
+        check_number("workers", workers, low=0, integer=True)
+        if drop_last and len(images) < batch_size:
+            raise ValueError(f"batch_size={batch_size} is more than the {len(images)} images, and drop_last=True: "
+                             "there would be no batch")
+        self.images = images
+        self.batch_size = batch_size
+        self.augment = augment or Augment("none", None, images.mean, images.std)
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.seed = seed
+        self.workers = workers
+        self._next_epoch = 0
+
+    def __len__(self):
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self.images), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self):
+        epoch = self._next_epoch
+        self._next_epoch += 1
+        return self.epoch(epoch)
+
+    def epoch(self, epoch, start=0):
+        """Yield the batches of epoch ``epoch`` from number ``start`` on."""
+        order = np.arange(len(self.images))
+        if self.shuffle:
+            np.random.default_rng([self.seed, epoch]).shuffle(order)
+        if self.workers == 0:
+            for batch in range(start, len(self)):
+                yield _to_tensors(*self._prepare(order, epoch, batch))
+            return
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="loader") as pool:
+            ahead = collections.deque()
+            try:
+                for batch in range(start, len(self)):
+                    ahead.append(pool.submit(self._prepare, order, epoch, batch))
+                    if len(ahead) > self.workers:
+                        yield _to_tensors(*ahead.popleft().result())
+                while ahead:
+                    yield _to_tensors(*ahead.popleft().result())
+            finally:  # also where the caller leaves the loop early
+                for future in ahead:
+                    future.cancel()
+
+    def _prepare(self, order, epoch, batch):
+        chosen = order[batch * self.batch_size:(batch + 1) * self.batch_size]
+        rng = np.random.default_rng([self.seed, epoch, batch + 1])
+        return self.augment(self.images.images[chosen], self.images.labels[chosen], rng)
+
+
+def _to_tensors(images, labels):
+    if paddle.get_device() == "cpu":  # shares the array's memory: at 224 pixels a copy would take as long as the rest
+        images = dlpack.from_dlpack(images.__dlpack__())
+    else:
+        images = paddle.to_tensor(images)
+    return images, paddle.to_tensor(labels)

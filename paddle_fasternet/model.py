@@ -1,0 +1,248 @@
+"""FasterNet: four stages of blocks, each a spatial mixer (PConv) and a pointwise MLP.
+
+Paper: Chen et al., "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks", CVPR 2023,
+https://arxiv.org/abs/2303.03667, section 3.3 and table 8. Original: https://github.com/JierunChen/FasterNet.
+
+What differs from the original: the mixer, the merging strides and an activation behind the embeddings are arguments;
+any activation and normalisation class; ``forward_features`` returns the stages' maps as they are (the original's
+detection mode puts a normalisation behind each). Parameter names are the original's, which are PaddleClas's too.
+"""
+import paddle
+from paddle import nn
+
+from ._check import check_choice, check_number
+from .layers import DropPath, make_mixer
+
+
+class FasterNetBlock(nn.Layer):
+    """x + drop_path(layer_scale * mlp(mixer(x))), where mlp is pointwise conv, norm, activation, pointwise conv.
+
+    Args:
+        dim: channels.
+        mlp_ratio: width of the hidden layer over ``dim``.
+        n_div: PConv's divisor.
+        drop_path: probability of dropping the branch of a sample in training.
+        layer_scale_init_value: first value of a factor for each channel on the branch; 0 leaves the factor out.
+        act_layer, norm_layer: classes; ``act_layer()``, ``norm_layer(channels)``.
+        mixer: a name ("pconv", "dwconv", "gconv", "conv", "identity") or a callable ``dim -> nn.Layer``.
+
+    Shape: [N, dim, H, W] to the same.
+    """
+
+    def __init__(self, dim, mlp_ratio=2.0, n_div=4, drop_path=0.0, layer_scale_init_value=0.0, act_layer=nn.ReLU,
+                 norm_layer=nn.BatchNorm2D, mixer="pconv"):
+        super().__init__()
+        check_number("mlp_ratio", mlp_ratio, low=1 / dim)
+        check_number("layer_scale_init_value", layer_scale_init_value, low=0)
+        hidden = int(dim * mlp_ratio)
+        self.spatial_mixing = make_mixer(mixer, dim, n_div)
+        self.mlp = nn.Sequential(
+            nn.Conv2D(dim, hidden, 1, bias_attr=False),
+            norm_layer(hidden),
+            act_layer(),
+            nn.Conv2D(hidden, dim, 1, bias_attr=False),
+        )
+        self.drop_path = DropPath(drop_path)
+        self.layer_scale = None
+        if layer_scale_init_value > 0:
+            self.layer_scale = self.create_parameter(
+                [dim], default_initializer=nn.initializer.Constant(layer_scale_init_value))
+
+    def forward(self, x):
+        branch = self.mlp(self.spatial_mixing(x))
+        if self.layer_scale is not None:
+            branch = self.layer_scale.reshape([1, -1, 1, 1]) * branch
+        return x + self.drop_path(branch)
+
+
+class PatchEmbed(nn.Layer):
+    """Stem: non-overlapping patches. [N, C, H, W] to [N, embed_dim, H // patch_size, W // patch_size]."""
+
+    def __init__(self, in_channels, embed_dim, patch_size, norm_layer, act_layer=nn.Identity):
+        super().__init__()
+        self.proj = nn.Conv2D(in_channels, embed_dim, patch_size, stride=patch_size, bias_attr=False)
+        self.norm = norm_layer(embed_dim)
+        self.act = act_layer()
+
+    def forward(self, x):
+        return self.act(self.norm(self.proj(x)))
+
+
+class PatchMerging(nn.Layer):
+    """Between two stages: [N, dim, H, W] to [N, 2 dim, H // merge_size, W // merge_size]."""
+
+    def __init__(self, dim, merge_size, norm_layer, act_layer=nn.Identity):
+        super().__init__()
+        self.reduction = nn.Conv2D(dim, 2 * dim, merge_size, stride=merge_size, bias_attr=False)
+        self.norm = norm_layer(2 * dim)
+        self.act = act_layer()
+
+    def forward(self, x):
+        return self.act(self.norm(self.reduction(x)))
+
+
+class Stage(nn.Layer):
+    """The blocks of one resolution. [N, dim, H, W] to the same."""
+
+    def __init__(self, blocks):
+        super().__init__()
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x):
+        return self.blocks(x)
+
+
+class FasterNet(nn.Layer):
+    """The FasterNet classifier.
+
+    Args:
+        in_channels: channels of the input.
+        num_classes: width of the head; 0 leaves it out and the network returns the features [N, feature_dim].
+        embed_dim: channels of the first stage; each further stage has twice as many.
+        depths: blocks in each stage.
+        mlp_ratio, n_div, layer_scale_init_value, act_layer, norm_layer, mixer: see ``FasterNetBlock``.
+        patch_size: side and stride of the stem's patches.
+        feature_dim: channels between the global pooling and the head.
+        drop_path_rate: drop probability of the last block; those before rise to it linearly from 0.
+        merge_sizes: stride of the merging layer before stage 2, 3, ...; 1 keeps the resolution.
+        embed_act: puts the activation behind the stem and each merging layer, as the 2023 notebook did and the paper
+            does not.
+
+    Shape: [N, in_channels, H, W] to [N, num_classes]; H and W from patch_size * prod(merge_sizes) up (32 by default).
+
+    Raises:
+        ValueError: an argument is out of range, or the input is smaller than the network's stride.
+    """
+
+    def __init__(self, in_channels=3, num_classes=1000, embed_dim=96, depths=(1, 2, 8, 2), mlp_ratio=2.0, n_div=4,
+                 patch_size=4, feature_dim=1280, drop_path_rate=0.1, layer_scale_init_value=0.0, act_layer=nn.ReLU,
+                 norm_layer=nn.BatchNorm2D, mixer="pconv", merge_sizes=(2, 2, 2), embed_act=False):
+        super().__init__()
+        for name, value, low in [("in_channels", in_channels, 1), ("num_classes", num_classes, 0),
+                                 ("embed_dim", embed_dim, 1), ("patch_size", patch_size, 1),
+                                 ("feature_dim", feature_dim, 1), *((f"depths={depths}", d, 0) for d in depths),
+                                 *((f"merge_sizes={merge_sizes}", m, 1) for m in merge_sizes)]:
+            check_number(name, value, low=low, integer=True)
+        check_number("drop_path_rate", drop_path_rate, low=0, high=1)
+        if len(merge_sizes) != len(depths) - 1:
+            raise ValueError(f"merge_sizes={merge_sizes} must have one entry fewer than depths={depths}")
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.stride = patch_size
+        embed_act_layer = act_layer if embed_act else nn.Identity
+        self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size, norm_layer, embed_act_layer)
+
+        last_block = max(sum(depths) - 1, 1)
+        stages, dim = [], embed_dim
+        for i, depth in enumerate(depths):
+            if i > 0:
+                stages.append(PatchMerging(dim, merge_sizes[i - 1], norm_layer, embed_act_layer))
+                self.stride *= merge_sizes[i - 1]
+                dim *= 2
+            stages.append(Stage([
+                FasterNetBlock(dim, mlp_ratio, n_div, drop_path_rate * block / last_block, layer_scale_init_value,
+                               act_layer, norm_layer, mixer)
+                for block in range(sum(depths[:i]), sum(depths[:i]) + depth)]))
+        self.stages = nn.Sequential(*stages)
+        self.avgpool_pre_head = nn.Sequential(
+            nn.AdaptiveAvgPool2D(1), nn.Conv2D(dim, feature_dim, 1, bias_attr=False), act_layer())
+        self.head = nn.Linear(feature_dim, num_classes) if num_classes else nn.Identity()
+        self.apply(self._init_weights)
+
+    @staticmethod
+    def _init_weights(layer):
+        """The authors' initialisation; normalisation layers keep their own."""
+        if isinstance(layer, (nn.Conv2D, nn.Linear)):
+            nn.initializer.TruncatedNormal(std=0.02)(layer.weight)
+            if layer.bias is not None:
+                nn.initializer.Constant(0.0)(layer.bias)
+
+    def _check_input(self, x):
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"input of shape {list(x.shape)} must be [N, {self.in_channels}, H, W]")
+        if min(x.shape[2:]) < self.stride:
+            raise ValueError(f"input of {x.shape[2]} x {x.shape[3]} pixels is smaller than the network's stride "
+                             f"{self.stride}; resize it, or build the network with a smaller patch_size or merge_sizes")
+
+    def forward_features(self, x):
+        """The maps of all stages, first to last: with the default sizes [N, embed_dim * 2**i, H / (4 * 2**i), ...]."""
+        if paddle.in_dynamic_mode():
+            self._check_input(x)
+        maps = []
+        x = self.patch_embed(x)
+        for layer in self.stages:
+            x = layer(x)
+            if isinstance(layer, Stage):
+                maps.append(x)
+        return maps
+
+    def forward(self, x):
+        x = self.avgpool_pre_head(self.forward_features(x)[-1])
+        return self.head(x.flatten(1))  # [N, feature_dim, 1, 1] to [N, feature_dim]
+
+
+# Paper, table 8, and the original's cfg/*.yaml.
+VARIANTS = {
+    "fasternet_t0": dict(embed_dim=40, depths=(1, 2, 8, 2), act_layer=nn.GELU, drop_path_rate=0.0),
+    "fasternet_t1": dict(embed_dim=64, depths=(1, 2, 8, 2), act_layer=nn.GELU, drop_path_rate=0.02),
+    "fasternet_t2": dict(embed_dim=96, depths=(1, 2, 8, 2), act_layer=nn.ReLU, drop_path_rate=0.05),
+    "fasternet_s": dict(embed_dim=128, depths=(1, 2, 13, 2), act_layer=nn.ReLU, drop_path_rate=0.1),
+    "fasternet_m": dict(embed_dim=144, depths=(3, 4, 18, 3), act_layer=nn.ReLU, drop_path_rate=0.2),
+    "fasternet_l": dict(embed_dim=192, depths=(3, 4, 18, 3), act_layer=nn.ReLU, drop_path_rate=0.3),
+}
+
+
+def list_models():
+    """Names that ``create_model`` takes, smallest first."""
+    return list(VARIANTS)
+
+
+def create_model(name, pretrained=False, num_classes=10, **kwargs):
+    """Build one of the six variants by name.
+
+    Args:
+        name: one of ``list_models()``.
+        pretrained: False; or the path of a weight file (a head of another size starts fresh, and a message says so).
+        num_classes: ten unless told otherwise.
+        **kwargs: any other argument of ``FasterNet``, over the variant's own.
+
+    Raises:
+        ValueError: the name is unknown.
+        TypeError: an argument is unknown to ``FasterNet``.
+    """
+    check_choice("name", name, VARIANTS)
+    model = FasterNet(num_classes=num_classes, **{**VARIANTS[name], **kwargs})
+    if pretrained:
+        from .weights import load_pretrained
+        load_pretrained(model, name, pretrained)
+    return model
+
+
+def fasternet_t0(pretrained=False, num_classes=10, **kwargs):
+    """FasterNet-T0: 3.9 M parameters, 0.34 G multiply-adds at 224 x 224 and 1,000 classes. See ``create_model``."""
+    return create_model("fasternet_t0", pretrained, num_classes, **kwargs)
+
+
+def fasternet_t1(pretrained=False, num_classes=10, **kwargs):
+    """FasterNet-T1: 7.6 M parameters, 0.85 G multiply-adds at 224 x 224 and 1,000 classes. See ``create_model``."""
+    return create_model("fasternet_t1", pretrained, num_classes, **kwargs)
+
+
+def fasternet_t2(pretrained=False, num_classes=10, **kwargs):
+    """FasterNet-T2: 15.0 M parameters, 1.90 G multiply-adds at 224 x 224 and 1,000 classes. See ``create_model``."""
+    return create_model("fasternet_t2", pretrained, num_classes, **kwargs)
+
+
+def fasternet_s(pretrained=False, num_classes=10, **kwargs):
+    """FasterNet-S: 31.2 M parameters, 4.55 G multiply-adds at 224 x 224 and 1,000 classes. See ``create_model``."""
+    return create_model("fasternet_s", pretrained, num_classes, **kwargs)
+
+
+def fasternet_m(pretrained=False, num_classes=10, **kwargs):
+    """FasterNet-M: 53.5 M parameters, 8.72 G multiply-adds at 224 x 224 and 1,000 classes. See ``create_model``."""
+    return create_model("fasternet_m", pretrained, num_classes, **kwargs)
+
+
+def fasternet_l(pretrained=False, num_classes=10, **kwargs):
+    """FasterNet-L: 93.5 M parameters, 15.49 G multiply-adds at 224 x 224 and 1,000 classes. See ``create_model``."""
+    return create_model("fasternet_l", pretrained, num_classes, **kwargs)

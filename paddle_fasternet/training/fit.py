@@ -1,0 +1,268 @@
+"""Training and evaluation."""
+import contextlib
+import dataclasses
+import math
+import time
+import warnings
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from tqdm.auto import tqdm
+
+from .._files import make_folder
+from ..data import Augment, Loader
+from ..losses import LabelSmoothingCrossEntropy
+from .checkpoint import save_checkpoint, save_config
+from .history import History
+
+# The host waits for the device only this often: losses stay on the device until then.
+_STEPS_BETWEEN_LOOKS = 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What ``evaluate`` found: mean cross-entropy, share of right answers, and probabilities float32 [N, K]."""
+
+    loss: float
+    accuracy: float
+    probabilities: np.ndarray
+
+    @property
+    def predicted(self):
+        """The most likely label of each image, int64 [N]."""
+        return self.probabilities.argmax(1)
+
+
+def evaluate(model, images, preprocess=None, batch_size=256, progress=False):
+    """Classify an ``ImageSet`` and compare with its labels.
+
+    Args:
+        model: a network with logits [N, K]; it is evaluated in evaluation mode and left in the mode it had.
+        images: an ``ImageSet``.
+        preprocess: an ``Augment`` (a run's ``preprocess``); None normalises with the set's own statistics.
+        batch_size: images in a forward pass.
+        progress: show a bar.
+
+    Raises:
+        ValueError: the network has fewer outputs than the set has classes.
+    """
+    was_training = model.training
+    model.eval()
+    logits = []
+    try:
+        with paddle.no_grad():
+            for batch, _ in tqdm(Loader(images, batch_size, preprocess), desc="evaluating", disable=not progress,
+                                 leave=False):
+                logits.append(model(batch).astype("float32"))
+    finally:
+        if was_training:
+            model.train()
+    logits = paddle.concat(logits)
+    if logits.shape[1] < len(images.class_names):
+        raise ValueError(f"the network has {logits.shape[1]} outputs, the images have {len(images.class_names)} "
+                         "classes")
+    labels = paddle.to_tensor(images.labels)
+    probabilities = F.softmax(logits).numpy()
+    return Evaluation(float(F.cross_entropy(logits, labels)),
+                      float((probabilities.argmax(1) == images.labels).mean()), probabilities)
+
+
+def learning_rate(config, step, steps_per_epoch):
+    """Linear warm-up, then a cosine to zero; ``step`` counts from 0 and the last step's rate is above zero."""
+    total, warmup = config.epochs * steps_per_epoch, config.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return config.lr * (step + 1) / (warmup + 1)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+
+
+def fit(config, train, val, out_dir, overwrite=False, progress=True):
+    """Train a network and leave a run's folder that everything else reads.
+
+    Args:
+        config: a ``TrainConfig``.
+        train, val: ``ImageSet`` with the same classes; ``val`` is evaluated after every epoch.
+        out_dir: folder for ``config.json``, ``history.json``, ``best_model.pdparams`` and ``final_model.pdparams``
+            (the highest validation accuracy; the last epoch so far) with their ``.pdopt``, ``learning_curve.png``.
+        overwrite: write over the run that is in ``out_dir`` already.
+        progress: show a bar with loss, accuracy, images/s and the time left.
+
+    Returns:
+        The ``History``; ``load_run(out_dir)`` gives the network.
+
+    Raises:
+        FileExistsError: ``out_dir`` holds a run and ``overwrite`` is False.
+        FloatingPointError: the loss is not finite; the files of the epochs before stay.
+        OSError: ``out_dir`` cannot be written.
+        ValueError: the sets do not fit each other, or the images the network.
+
+    Sets Paddle's global random seed to ``config.seed``.
+    """
+    if train.class_names != val.class_names:
+        raise ValueError(f"train has the classes {train.class_names}, val has {val.class_names}")
+    folder = make_folder("out_dir", out_dir)
+    if (folder / "config.json").exists() and not overwrite:
+        raise FileExistsError(f"{folder} holds a run already; choose another out_dir, or overwrite it with "
+                              "overwrite=True (--overwrite)")
+    paddle.seed(config.seed)
+    num_classes = len(train.class_names)
+    model = config.build_model(num_classes, in_channels=train.images.shape[1])
+    loader = Loader(train, min(config.batch_size, len(train)),
+                    Augment(config.augment, config.image_size, train.mean, train.std, num_classes),
+                    shuffle=True, drop_last=True, seed=config.seed)
+    _check_fits(model, train, config)
+    preprocess = Augment("none", config.image_size, train.mean, train.std)
+    optimizer = _build_optimizer(model, config)
+    step_once = _make_step(model, optimizer, config)
+    average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
+
+    _remove_old_run(folder)
+    save_config(folder, config, train, val)
+    history, start, step = History(), time.perf_counter(), 0
+    with warnings.catch_warnings(), tqdm(total=config.epochs * len(loader) * loader.batch_size, unit="img", unit_scale=True,
+              disable=not progress) as bar:
+        # Paddle says so of every BatchNorm in training, and there is nothing to do about it
+        warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+        for epoch in range(config.epochs):
+            model.train()
+            epoch_start, pending = time.perf_counter(), []
+            for images, labels in loader.epoch(epoch):
+                optimizer.set_lr(learning_rate(config, step, len(loader)))
+                pending.append(step_once(images, labels))
+                if average:
+                    average.update(step)
+                step += 1
+                if len(pending) == _STEPS_BETWEEN_LOOKS or step % len(loader) == 0:
+                    loss, accuracy = _look(pending, history, step, epoch, optimizer.get_lr())
+                    bar.set_description(f"epoch {epoch + 1}/{config.epochs}", refresh=False)
+                    bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.1%}", **_last_val(history), refresh=False)
+                    bar.update(len(pending) * loader.batch_size)
+                    pending = []
+            train_seconds = time.perf_counter() - epoch_start
+            with average.in_place() if average else contextlib.nullcontext():
+                result = evaluate(model, val, preprocess)
+                state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            done = {key: values[-len(loader):] for key, values in history.record["train"].items()}
+            history.add_epoch({
+                "epoch": epoch + 1, "step": step, "lr": optimizer.get_lr(),
+                "train_loss": float(np.mean(done["loss"])), "train_acc": float(np.mean(done["acc"])),
+                "val_loss": result.loss, "val_acc": result.accuracy, "train_seconds": train_seconds,
+                "images_per_second": len(loader) * loader.batch_size / train_seconds,
+                "seconds": time.perf_counter() - start})
+            if history.best is history.epochs[-1]:
+                save_checkpoint(folder, "best_model", state, optimizer)
+            save_checkpoint(folder, "final_model", state, optimizer)
+            history.save(folder / "history.json")
+            bar.set_postfix(loss=f"{done['loss'][-1]:.3f}", **_last_val(history))
+    _save_curve(history, folder)
+    return history
+
+
+def _last_val(history):
+    return {"val_acc": f"{history.epochs[-1]['val_acc']:.1%}"} if history.epochs else {}
+
+
+def _check_fits(model, train, config):
+    """Fail before anything is written where an image is smaller than the network's stride."""
+    try:
+        with paddle.no_grad():
+            model.eval()
+            model(paddle.zeros([1, train.images.shape[1], config.image_size, config.image_size]))
+    except ValueError as error:
+        raise ValueError(f"image_size={config.image_size}: {error}") from error
+
+
+def _remove_old_run(folder):
+    """So that no file of an older run is taken for one of this."""
+    for name in ("config.json", "history.json", "best_model.pdparams", "best_model.pdopt", "final_model.pdparams",
+                 "final_model.pdopt", "learning_curve.png"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _build_optimizer(model, config):
+    """AdamW that leaves normalisation, biases and layer scale (all that is a vector) without decay."""
+    decayed = {parameter.name for parameter in model.parameters() if parameter.ndim > 1}
+    return paddle.optimizer.AdamW(
+        learning_rate=config.lr, parameters=model.parameters(), weight_decay=config.weight_decay,
+        apply_decay_param_fun=lambda name: name in decayed,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(config.clip_grad) if config.clip_grad else None)
+
+
+def _amp_dtype(amp):
+    """The dtype of mixed precision on the current device, or None."""
+    if amp != "auto":
+        return None if amp == "off" else amp
+    if paddle.get_device() == "cpu":
+        return None
+    return "bfloat16" if paddle.amp.is_bfloat16_supported() else "float16"
+
+
+def _make_step(model, optimizer, config):
+    """A function of one batch that updates the weights and returns loss and accuracy as tensors on the device."""
+    loss_function = LabelSmoothingCrossEntropy(config.smoothing)
+    dtype = _amp_dtype(config.amp)
+    scaler = paddle.amp.GradScaler(enable=dtype == "float16")
+
+    def step(images, labels):
+        with paddle.amp.auto_cast(enable=dtype is not None, dtype=dtype or "bfloat16"):
+            logits = model(images)
+        loss = loss_function(logits, labels)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.clear_grad()
+        target = labels.argmax(1) if labels.ndim == 2 else labels
+        return loss.detach(), (logits.detach().argmax(1) == target).astype("float32").mean()
+
+    return step
+
+
+def _look(pending, history, step, epoch, lr):
+    """Fetch the pending steps' numbers into the history; returns their mean loss and accuracy."""
+    first = step - len(pending) + 1
+    losses, accuracies = paddle.stack([paddle.stack(pair) for pair in pending], axis=1).numpy()
+    for offset, loss in enumerate(losses):
+        if not np.isfinite(loss):
+            history.add_steps(first, losses[:offset], accuracies[:offset])
+            raise FloatingPointError(
+                f"the loss is {loss} at step {first + offset} (epoch {epoch + 1}), learning rate about {lr:.2g}. Try "
+                "a lower lr, more warmup_epochs, a smaller clip_grad, or amp='off'")
+    history.add_steps(first, losses, accuracies)
+    return float(losses.mean()), float(accuracies.mean())
+
+
+class WeightAverage:
+    """Exponential moving average of a network's floating-point state, BatchNorm statistics included.
+
+    The decay rises to ``decay`` as (1 + t) / (10 + t), so that the first weights are soon forgotten.
+    """
+
+    def __init__(self, model, decay):
+        self.decay = decay
+        self._live = {name: tensor for name, tensor in model.state_dict().items() if "float" in str(tensor.dtype)}
+        self._average = {name: tensor.clone().detach() for name, tensor in self._live.items()}
+
+    @paddle.no_grad()
+    def update(self, step):
+        """Take in the weights after step number ``step``, counted from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, tensor in self._live.items():
+            average = self._average[name]
+            average.set_value(average * decay + tensor * (1 - decay))
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """Within the block the network has the averaged weights."""
+        trained = {name: tensor.clone().detach() for name, tensor in self._live.items()}
+        try:
+            for name, tensor in self._live.items():
+                tensor.set_value(self._average[name])
+            yield
+        finally:
+            for name, tensor in self._live.items():
+                tensor.set_value(trained[name])
+
+
+def _save_curve(history, folder):
+    from .. import plots
+    plots.save_figure(folder / "learning_curve.png", plots.plot_history, history)

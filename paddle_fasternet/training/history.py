@@ -1,0 +1,59 @@
+"""What a run measured, as it went."""
+import dataclasses
+import json
+from pathlib import Path
+
+from .._files import write_json
+
+
+def _empty_record():
+    return {part: {"iter": [], "loss": [], "acc": []} for part in ("train", "val")}
+
+
+@dataclasses.dataclass
+class History:
+    """Loss and accuracy by step and by epoch.
+
+    Attributes:
+        record: {"train" | "val": {"iter": steps, "loss": [...], "acc": shares}}, the 2023 notebook's record, which
+            ``plot_learning_curve`` draws: training at every step, validation at the end of every epoch.
+        epochs: one dict for each: epoch (from 1), step, lr, train_loss, train_acc, val_loss, val_acc, train_seconds,
+            images_per_second (training alone), seconds (since the start, evaluation and writing included).
+    """
+
+    record: dict = dataclasses.field(default_factory=_empty_record)
+    epochs: list = dataclasses.field(default_factory=list)
+
+    @property
+    def best(self):
+        """The epoch's dict with the highest validation accuracy (the first of equals); None before the first epoch."""
+        return max(self.epochs, key=lambda epoch: epoch["val_acc"], default=None)
+
+    def add_steps(self, first_step, losses, accuracies):
+        """Append training steps ``first_step``, ``first_step`` + 1, ..."""
+        train = self.record["train"]
+        train["iter"] += range(first_step, first_step + len(losses))
+        train["loss"] += [round(float(x), 6) for x in losses]
+        train["acc"] += [round(float(x), 6) for x in accuracies]
+
+    def add_epoch(self, epoch):
+        """Append an epoch's dict, and its validation to the record."""
+        self.epochs.append({key: round(value, 6) if isinstance(value, float) else value
+                            for key, value in epoch.items()})
+        val = self.record["val"]
+        val["iter"].append(epoch["step"])
+        val["loss"].append(round(epoch["val_loss"], 6))
+        val["acc"].append(round(epoch["val_acc"], 6))
+
+    def save(self, path):
+        """Write as JSON, whole or not at all."""
+        write_json(path, dataclasses.asdict(self))
+
+    @classmethod
+    def load(cls, path):
+        """Read what ``save`` wrote."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(record=content["record"], epochs=content["epochs"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a history that a run wrote: {error!r}") from error

@@ -1,0 +1,131 @@
+"""Weights of any origin into a FasterNet: everything is checked before anything is changed."""
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from .names import to_ours
+from .read import read_nested, widen
+
+
+@dataclass
+class LoadReport:
+    """What ``load_weights`` did. Names are the model's, those in ``unexpected`` too where a rule translates them.
+
+    Attributes:
+        path: the file.
+        origin: whose names it has: "paddle", "official", "timm" or "notebook".
+        nest: the entry of the file that holds the weights, e.g. "state_dict"; "" for the file itself.
+        loaded: weights taken from the file.
+        missing: weights of the model that the file lacks; they stay as they were.
+        unexpected: weights in the file that the model lacks.
+        mismatched: (name, what the file has, what the model has), shapes or types; the model's stay as they were.
+        notes: remarks on what a load with strict=False gives.
+    """
+
+    path: str
+    origin: str
+    nest: str = ""
+    loaded: list = field(default_factory=list)
+    missing: list = field(default_factory=list)
+    unexpected: list = field(default_factory=list)
+    mismatched: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+
+    def __str__(self):
+        source = f"{self.path}{' [' + self.nest + ']' if self.nest else ''}"
+        lines = [f"{source} ({self.origin} names): {len(self.loaded)} weights loaded"]
+        return "\n".join(lines + self._problems(limit=10) + self.notes)
+
+    def _problems(self, limit):
+        mismatched = [f"{name} is {theirs} in the file, {ours} in the model" for name, theirs, ours in self.mismatched]
+        return [f"  {title}: {len(found)}: {', '.join(found[:limit])}{', ...' if len(found) > limit else ''}"
+                for title, found in [("missing in the file", self.missing), ("not in the model", self.unexpected),
+                                     ("mismatched", mismatched)] if found]
+
+    def complaint(self):
+        """Why the load is not exact, and the way out; "" if it is."""
+        problems = self._problems(limit=4)
+        if not problems and not self.notes:
+            return ""
+        total = len(self.loaded) + len(self.mismatched)
+        lines = [f"{self.path} ({self.origin} names, {total + len(self.unexpected)} weights) does not fit the model "
+                 f"({total + len(self.missing)} weights); nothing was changed."]
+        return "\n".join(lines + problems + self.notes + [self._way_out()])
+
+    def _way_out(self):
+        names = [name for name, _, _ in self.mismatched]
+        if not names and not self.missing and not self.unexpected:
+            return "strict=False loads it all the same."
+        if set(names) == {"head.weight", "head.bias"} and not self.missing and not self.unexpected:
+            classes = next(theirs for name, theirs, _ in self.mismatched if name == "head.bias")[0]
+            return f"Build the model with num_classes={classes}, or load with strict=False, which leaves the head out."
+        if any(name.startswith(("norm0.", "norm2.", "norm4.", "norm6.")) for name in self.unexpected):
+            return "This is a detection backbone, without a head: strict=False loads its stages."
+        if any(name.endswith(".layer_scale") for name in self.missing + self.unexpected):
+            return "Is layer_scale_init_value 0 in one and above 0 in the other? strict=False takes what fits."
+        return "Is it another variant, or another n_div, mlp_ratio or mixer? strict=False takes what fits."
+
+
+def load_weights(model, path, strict=True):
+    """Load a weight file of any of the four origins into a model; nothing in the file is executed.
+
+    Args:
+        model: a FasterNet, with any mixer.
+        path: .pdparams, .pth or .pt (torch 1.6 and later), or .safetensors; see ``read_weights``.
+        strict: True takes the file whole or raises; False takes the weights that fit and reports the others.
+
+    Returns:
+        ``LoadReport``; print it.
+
+    Raises:
+        ValueError: the file cannot be read, or is no FasterNet's, or does not fit (or, with strict=False, has nothing
+            that fits). The model is then as it was.
+        OSError: there is no such file.
+    """
+    report, values = match_weights(model, path)
+    if strict and report.complaint():
+        raise ValueError(report.complaint())
+    if not values:
+        raise ValueError(f"nothing in the file fits the model.\n{report}")
+    apply_weights(values)
+    return report
+
+
+def match_weights(model, path):
+    """(report, values): what a load would do, and the pairs (parameter, new value) for it. Changes nothing."""
+    arrays, nest = read_nested(path)
+    path = os.fspath(path)
+    try:
+        origin, arrays = to_ours(arrays)
+    except ValueError as error:
+        raise ValueError(f"{path!r} cannot be loaded: {error}") from None
+    report = LoadReport(path, origin, nest)
+    values = []
+    for name, parameter in model.state_dict().items():
+        if name not in arrays:
+            report.missing.append(name)
+            continue
+        array = widen(arrays.pop(name))
+        theirs, ours = list(array.shape), list(parameter.shape)
+        if theirs == ours and not np.issubdtype(array.dtype, np.floating):
+            theirs, ours = str(array.dtype), str(parameter.dtype).replace("paddle.", "")
+        if theirs != ours:
+            report.mismatched.append((name, theirs, ours))
+            continue
+        values.append((parameter, paddle.to_tensor(np.ascontiguousarray(array)).astype(parameter.dtype)))
+        report.loaded.append(name)
+    report.unexpected = list(arrays)
+    embeddings = getattr(model, "patch_embed", None)
+    if origin == "notebook" and isinstance(getattr(embeddings, "act", None), nn.Identity):
+        report.notes.append("The 2023 notebook's network has an activation behind its stem and merging layers: build "
+                            "the model with embed_act=True, or its answers will differ.")
+    return report, values
+
+
+def apply_weights(values):
+    """Carry out what ``match_weights`` prepared."""
+    for parameter, value in values:
+        parameter.set_value(value)

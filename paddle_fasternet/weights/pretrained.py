@@ -1,0 +1,154 @@
+"""The weights that PaddleClas publishes for the six variants, trained on ImageNet-1k.
+
+Addresses: PaddleClas, ppcls/arch/backbone/model_zoo/fasternet.py. There are no checksums; a file is held against the
+variant's names, shapes and size instead.
+"""
+import contextlib
+import http.client
+import os
+import sys
+import urllib.request
+
+import numpy as np
+import paddle.utils.download
+from tqdm import tqdm
+
+from .load import apply_weights, match_weights
+from .names import to_ours
+from .read import read_nested
+from .write import replacing
+
+BASE_URL = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
+TIMEOUT = 30  # seconds without an answer
+# The published networks: file, embed_dim, depths; n_div 4, mlp_ratio 2, feature_dim 1280, 1,000 classes.
+PUBLISHED = {
+    "fasternet_t0": ("FasterNet_T0_pretrained.pdparams", 40, (1, 2, 8, 2)),
+    "fasternet_t1": ("FasterNet_T1_pretrained.pdparams", 64, (1, 2, 8, 2)),
+    "fasternet_t2": ("FasterNet_T2_pretrained.pdparams", 96, (1, 2, 8, 2)),
+    "fasternet_s": ("FasterNet_S_pretrained.pdparams", 128, (1, 2, 13, 2)),
+    "fasternet_m": ("FasterNet_M_pretrained.pdparams", 144, (3, 4, 18, 3)),
+    "fasternet_l": ("FasterNet_L_pretrained.pdparams", 192, (3, 4, 18, 3)),
+}
+
+
+def load_pretrained(model, name, pretrained):
+    """Load pretrained weights; a head of another size starts fresh, and a line on stderr says so.
+
+    Args:
+        model: the FasterNet to load into.
+        name: the variant, one of ``PUBLISHED``.
+        pretrained: True for the ImageNet-1k weights, downloaded once into Paddle's weight cache; or a file's path, see
+            ``load_weights``.
+
+    Returns:
+        ``LoadReport``.
+
+    Raises:
+        ValueError: ``pretrained`` is neither; or anything but the head does not fit. The model is then as it was.
+        OSError: the download failed; the message says where to put the file by hand.
+    """
+    if pretrained is True:
+        path = fetch_pretrained(name)
+    elif isinstance(pretrained, (str, os.PathLike)) and os.path.isfile(pretrained):
+        path = os.fspath(pretrained)
+    else:
+        raise ValueError(f"pretrained={pretrained!r} is not known; give True (the ImageNet-1k weights) or the path of "
+                         "a weight file")
+    report, values = match_weights(model, path)
+    names = report.missing + report.unexpected + [entry[0] for entry in report.mismatched]
+    if report.notes or not all(n.startswith("head.") for n in names):
+        raise ValueError(report.complaint())
+    if names:
+        print(f"{path}: its head does not fit num_classes={model.num_classes} and is left out; the model's head starts "
+              "fresh", file=sys.stderr)
+    apply_weights(values)
+    return report
+
+
+def fetch_pretrained(name):
+    """The path of a variant's ImageNet-1k weights in Paddle's weight cache, downloaded if they are not there.
+
+    Raises:
+        ValueError: the file in the cache is not this variant's.
+        OSError: it could not be downloaded.
+    """
+    file = PUBLISHED[name][0]
+    url, path = BASE_URL + file, os.path.join(paddle.utils.download.WEIGHTS_HOME, file)
+    if os.path.exists(path):
+        try:
+            check_published(path, name)
+        except ValueError as error:
+            raise ValueError(f"{error}\nDelete {path} to have it downloaded again.") from None
+        return path
+    try:
+        _download(url, path, name)
+    except (OSError, http.client.HTTPException) as error:  # ValueErrors say themselves what is wrong
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return path
+    raise OSError(f"{url} could not be downloaded ({reason}). Fetch it where there is a network and put it at {path}, "
+                  "or give its path as pretrained=...")
+
+
+def _download(url, path, name):
+    least = 4 * sum(int(np.prod(shape)) for shape in published_shapes(name).values())
+    most = least + (1 << 20)  # names and the like
+    with contextlib.ExitStack() as stack:
+        answer = stack.enter_context(urllib.request.urlopen(url, timeout=TIMEOUT))
+        total = int(answer.headers.get("Content-Length") or 0)
+        if total > most:
+            raise ValueError(f"{url} has {total} bytes, where {name} takes at most {most}")
+        part = stack.enter_context(replacing(path))
+        bar = stack.enter_context(tqdm(total=total or None, unit="B", unit_scale=True, desc=os.path.basename(path)))
+        size = 0
+        while True:
+            block = answer.read(1 << 16)
+            if not block:
+                break
+            size += len(block)
+            if size > most:
+                raise ValueError(f"{url} has more than the {most} bytes that {name} takes")
+            part.write(block)
+            bar.update(len(block))
+        if total and size != total:
+            raise OSError(f"the connection ended after {size} of {total} bytes")
+        part.flush()
+        try:
+            check_published(part.name, name)
+        except ValueError as error:
+            raise ValueError(f"what {url} sent is not {name}, and was thrown away: {error}") from None
+
+
+def check_published(path, name):
+    """Raise ValueError unless the file holds exactly the published weights' names and shapes, as float32."""
+    origin, arrays = to_ours(read_nested(path)[0])
+    shapes = published_shapes(name)
+    wrong = [f"{key} {list(arrays[key].shape) if key in arrays else 'missing'}"
+             for key, shape in shapes.items() if key not in arrays or arrays[key].shape != shape]
+    wrong += [f"{key} unexpected" for key in arrays if key not in shapes]
+    wrong += [f"{key} {array.dtype}" for key, array in arrays.items() if array.dtype != np.float32]
+    if wrong:
+        raise ValueError(f"{path} ({origin} names) is not {name} for 1,000 classes: {', '.join(wrong[:4])}"
+                         f"{', ...' if len(wrong) > 4 else ''}")
+
+
+def published_shapes(name):
+    """Every name and shape in a published file."""
+    _, dim, depths = PUBLISHED[name]
+    shapes = {"patch_embed.proj.weight": (dim, 3, 4, 4)}
+    norms = {"patch_embed.norm": dim}
+    for stage, depth in enumerate(depths):
+        if stage:
+            dim *= 2
+            shapes[f"stages.{2 * stage - 1}.reduction.weight"] = (dim, dim // 2, 2, 2)
+            norms[f"stages.{2 * stage - 1}.norm"] = dim
+        for block in range(depth):
+            prefix = f"stages.{2 * stage}.blocks.{block}."
+            shapes[prefix + "spatial_mixing.partial_conv3.weight"] = (dim // 4, dim // 4, 3, 3)
+            shapes[prefix + "mlp.0.weight"] = (2 * dim, dim, 1, 1)
+            shapes[prefix + "mlp.3.weight"] = (dim, 2 * dim, 1, 1)
+            norms[prefix + "mlp.1"] = 2 * dim
+    shapes.update({f"{norm}.{kind}": (size,) for norm, size in norms.items()
+                   for kind in ("weight", "bias", "_mean", "_variance")})
+    shapes.update({"avgpool_pre_head.1.weight": (1280, dim, 1, 1), "head.weight": (1280, 1000), "head.bias": (1000,)})
+    return shapes

@@ -1,0 +1,38 @@
+"""Metadata. PaddlePaddle is an extra: on a GPU machine pip would put the CPU wheel over paddlepaddle-gpu."""
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "paddle_fasternet" / "__init__.py").read_text()).group(1)
+
+setup(
+    name="paddle_fasternet",
+    version=VERSION,
+    description="FasterNet and its partial convolution (PConv) for PaddlePaddle",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["paddle_fasternet*"]),
+    python_requires=">=3.9",
+    install_requires=[
+        "numpy>=1.22,<2.4",  # Paddle 3.3 turns arrays of one element into numbers, which numpy 2.4 refuses
+        "matplotlib>=3.5",
+        "tqdm>=4.60",
+        "pillow>=9",
+        "opencv-python-headless>=4.5",
+        "scikit-image>=0.19",
+        "scikit-learn>=1.0",
+    ],
+    extras_require={
+        "cpu": ["paddlepaddle>=2.6"],
+        "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.4"],
+    },
+    entry_points={"console_scripts": ["paddle-fasternet=paddle_fasternet.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
