@@ -68,7 +68,8 @@ def _parser():
     bench = add("benchmark", _benchmark, "Measure latency and throughput, of the network alone and of the whole way "
                                          "from images to classes: median and quartiles, warmed up, synchronised.")
     bench.add_argument("--run", default=None, help="folder of a trained network; default: a new --model")
-    bench.add_argument("--model", default="fasternet_t0", help=f"one of {', '.join(list_models())} (default: %(default)s)")
+    bench.add_argument("--model", default="fasternet_t0",
+                       help=f"one of {', '.join(list_models())} (default: %(default)s)")
     bench.add_argument("--num-classes", type=int, default=1000, help="outputs of the new model (default: %(default)s)")
     bench.add_argument("--image-size", type=int, default=None, help="default: the run's own; 224 for a new model")
     bench.add_argument("--batch-size", type=int, default=32, help="images in a batch (default: %(default)s)")

@@ -151,9 +151,9 @@ class FasterNet(nn.Layer):
 
     @staticmethod
     def _init_weights(layer):
-        """The authors' initialisation; normalisation layers keep their own."""
+        """The authors' initialisation: their normal of 0.02 is cut at 2, a hundred deviations, so it is a normal."""
         if isinstance(layer, (nn.Conv2D, nn.Linear)):
-            nn.initializer.TruncatedNormal(std=0.02)(layer.weight)
+            nn.initializer.Normal(std=0.02)(layer.weight)
             if layer.bias is not None:
                 nn.initializer.Constant(0.0)(layer.bias)
 

@@ -14,7 +14,7 @@ import pickletools
 
 import numpy as np
 
-MAX_OPCODES = 1_000_000  # a CIFAR-10 batch takes 40,000; bounds time (about a second) and small objects (150 MB)
+MAX_OPCODES = 1_000_000  # a CIFAR-10 batch takes 40,000; bounds time (seconds) and small objects (100 MB)
 MAX_LINE = 256  # of the instructions that are lines of text: names and numbers
 _DTYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 _PUSH = {"BININT", "BININT1", "BININT2", "INT", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
@@ -30,6 +30,8 @@ class UnsafePickleError(ValueError):
 
 class Name:
     """A ``module.name`` that a pickle mentions, and the function in its place (None: may be mentioned, not called)."""
+
+    __slots__ = ("module", "name", "make")
 
     def __init__(self, module, name, make):
         self.module, self.name, self.make = module, name, make
@@ -144,7 +146,7 @@ class _Lines(io.BytesIO):
 class _Machine:
     def __init__(self, data, constructors, persistent_load):
         self.data, self.constructors, self.persistent_load = data, constructors, persistent_load
-        self.stack, self.marks, self.memo = [], [], {}
+        self.stack, self.marks, self.memo, self.names = [], [], {}, {}
         self.unfilled = 0  # arrays named and not filled
         self.budget = 2 * len(data)
 
@@ -227,7 +229,8 @@ class _Machine:
         if (module, name) not in self.constructors:
             raise UnsafePickleError(f"the pickle names {str(module)[:100]}.{str(name)[:100]}, which is neither array "
                                     "nor tensor; it was not run")
-        self.stack.append(Name(module, name, self.constructors[module, name]))
+        named = Name(module, name, self.constructors[module, name])
+        self.stack.append(self.names.setdefault((module, name), named))
 
     def stack_global(self, _):
         name, module = self.stack.pop(), self.stack.pop()

@@ -354,6 +354,8 @@ def entry(shape=(4,), start=0, stop=16, dtype="F32"):
 
 
 PLAIN, FOUR = b"K\x00(K\x04t(K\x01t", [("w/data/0", np.float32([1, 2, 3, 4]).tobytes())]
+SLICES = b"X\x15\x00\x00\x00UnpackBigParamInfor@@" + pickle.dumps(
+    {"x": {"OriginShape": (1 << 40,), "slices": ["patch_embed.x"]}}, 2)[2:-1] + b"s."
 LIES = {
     "empty.pth": (content(b""), "begins with"),
     "page.pdparams": (content(b"<!DOCTYPE html><html>"), "begins with b'<!DOCTYPE"),
@@ -379,6 +381,8 @@ LIES = {
     "before.pth": (torch_archive(torch_pickle(b"J\xff\xff\xff\xff(K\x04t(K\x01t"), FOUR), "proper shape"),
     "uneven.pth": (torch_archive(torch_pickle(b"K\x00(K\x04t(K\x01K\x01t"), FOUR), "proper shape"),
     "repeated.pth": (torch_archive(torch_pickle(b"K\x00(J\xff\xff\xff\x7ft(K\x00t"), FOUR), "larger than the file"),
+    "slices.pth": (torch_archive(torch_pickle(b"K\x00(" + b"J\x00\x00\x10\x00" * 2 + b"t(K\x00K\x00t")[:-1] + SLICES, FOUR),
+                   "larger than the file"),
     "header.safetensors": (safetensors({"a": entry()}, b""), "does not lie"),
     "length.safetensors": (content(struct.pack("<Q", 1 << 60) + b"{}"), "longer than the file"),
     "json.safetensors": (safetensors(b'{"a": '), "cannot be loaded"),

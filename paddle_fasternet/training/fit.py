@@ -119,8 +119,8 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True):
     _remove_old_run(folder)
     save_config(folder, config, train, val)
     history, start, step = History(), time.perf_counter(), 0
-    with warnings.catch_warnings(), tqdm(total=config.epochs * len(loader) * loader.batch_size, unit="img", unit_scale=True,
-              disable=not progress) as bar:
+    total = config.epochs * len(loader) * loader.batch_size
+    with warnings.catch_warnings(), tqdm(total=total, unit="img", unit_scale=True, disable=not progress) as bar:
         # Paddle says so of every BatchNorm in training, and there is nothing to do about it
         warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
         for epoch in range(config.epochs):

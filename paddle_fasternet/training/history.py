@@ -16,7 +16,9 @@ class History:
 
     Attributes:
         record: {"train" | "val": {"iter": steps, "loss": [...], "acc": shares}}, the 2023 notebook's record, which
-            ``plot_learning_curve`` draws: training at every step, validation at the end of every epoch.
+            ``plot_learning_curve`` draws: training at every step, validation at the end of every epoch. The training
+            loss is the one minimised, on augmented images with smoothed labels; the validation loss is the plain
+            cross-entropy, and can be lower.
         epochs: one dict for each: epoch (from 1), step, lr, train_loss, train_acc, val_loss, val_acc, train_seconds,
             images_per_second (training alone), seconds (since the start, evaluation and writing included).
     """

@@ -10,7 +10,8 @@ import zipfile
 import numpy as np
 
 from .names import from_ours
-from .read import SAFETENSORS_DTYPES, TORCH_DTYPES
+from .read import SAFETENSORS_DTYPES
+from .torch_archive import TORCH_DTYPES
 
 SUFFIXES = (".pdparams", ".safetensors", ".pth", ".pt")
 

@@ -120,7 +120,8 @@ def main():
     write_json(folder / "data_pipeline.json", {
         "command": "python tests/benchmarks/data_pipeline.py", "machine": machine(),
         "data": train.source, "batch_size": BATCH, "repeats": REPEATS, "rates": rates,
-        "ratio_at_224": round(float(ratio), 2), "statistics": {"ours": our_figures, "paddle.vision (PIL)": their_figures}})
+        "ratio_at_224": round(float(ratio), 2),
+        "statistics": {"ours": our_figures, "paddle.vision (PIL)": their_figures}})
     print(f"written to {folder}")
 
 

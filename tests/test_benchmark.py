@@ -1,0 +1,62 @@
+import time
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from paddle_fasternet.benchmark import (
+    Timing,
+    count_macs,
+    count_parameters,
+    machine,
+    measure_model,
+    measure_pipeline,
+    time_in_turn,
+)
+from paddle_fasternet.data import Augment
+
+
+def test_time_in_turn_takes_turns_and_medians():
+    order = []
+
+    def call(name, seconds):
+        order.append(name)
+        time.sleep(seconds)
+
+    timings = time_in_turn({"a": lambda: call("a", 0.002), "b": lambda: call("b", 0.01)}, images=4, repeats=5, warmup=1)
+    assert order == ["a", "b"] * 6
+    assert 0.002 <= timings["a"].low <= timings["a"].median <= timings["a"].high
+    assert 0.01 <= timings["b"].median < 0.1 and timings["b"].images_per_second == 4 / timings["b"].median
+
+
+def test_timing_prints_median_and_quartiles():
+    assert str(Timing(0.5, 0.4, 0.8, 9, 100)) == "200 images/s (quartiles 125 to 250), 500.00 ms for 100"
+    assert Timing(0.5, 0.4, 0.8, 9, 100).to_dict()["images_per_second"] == 200
+
+
+def test_macs_by_hand():
+    model = nn.Sequential(nn.Conv2D(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2D(8, 8, 3, groups=4),
+                          nn.Flatten(), nn.Linear(8 * 2 * 2, 5))
+    # 4 x 4 outputs of 8 x 3 x 9, then 2 x 2 outputs of 8 x 2 x 9, then 32 x 5
+    assert count_macs(model, 8) == 16 * 216 + 4 * 144 + 160
+    assert count_parameters(model) == 8 * 27 + 8 + 8 * 18 + 8 + 160 + 5
+    assert model.training
+
+
+def test_measuring_leaves_the_mode_and_counts_images():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
+    result = measure_model(model, image_size=8, batch_size=4, repeats=2, warmup=0)
+    assert result["latency"].images == 1 and result["throughput"].images == 4 and model.training
+    images = np.zeros((6, 3, 8, 8), np.uint8)
+    assert measure_pipeline(model, Augment(), images, repeats=2, warmup=0).images == 6
+
+
+def test_machine_says_what_a_record_needs():
+    assert set(machine()) == {"device", "name", "cores", "paddle", "python"}
+    assert machine()["paddle"] == paddle.__version__ and machine()["cores"] >= 1
+
+
+def test_bad_values():
+    with pytest.raises(ValueError, match="repeats=0"):
+        time_in_turn({}, 1, repeats=0)

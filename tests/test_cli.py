@@ -1,0 +1,105 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddle_fasternet import TrainConfig, cli
+from paddle_fasternet.model import VARIANTS
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    """A small network under T0's name, an empty home, no network."""
+    monkeypatch.setitem(VARIANTS, "fasternet_t0", dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PADDLE_FASTERNET_DATA", raising=False)
+    monkeypatch.setattr("paddle_fasternet.data.datasets.CIFAR10_URL", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    monkeypatch.chdir(tmp_path)
+
+
+def picture_size(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_train_evaluate_predict_benchmark(tmp_path, capsys):
+    assert cli.main(["train", "--data", "digits", "--epochs", "4", "--patch-size", "4", "--batch-size", "64",
+                     "--augment", "shift", "--out", "run"]) == 0
+    said = capsys.readouterr().out
+    assert "data: digits, 1,437 training and 360 test images" in said and "best accuracy" in said
+    assert json.loads((tmp_path / "run/config.json").read_text())["config"]["augment"] == "shift"
+
+    assert cli.main(["evaluate", "--run", "run", "--data", "digits", "--out", "pictures"]) == 0
+    accuracy = float(capsys.readouterr().out.split("accuracy ")[1].split("%")[0])
+    assert accuracy > 40
+    for name in ("predictions.png", "confusion.png", "class_accuracy.png"):
+        width, height = picture_size(tmp_path / "pictures" / name)
+        assert width > 300 and height > 300
+
+    Image.fromarray(np.zeros((50, 70, 3), np.uint8)).save("black.png")
+    assert cli.main(["predict", "black.png", "--run", "run", "--top", "2"]) == 0
+    line = capsys.readouterr().out.strip()
+    assert line.startswith("black.png: ") and line.count("%") == 2
+
+    assert cli.main(["benchmark", "--run", "run", "--batch-size", "4", "--repeats", "2", "--json", "speed.json"]) == 0
+    said = capsys.readouterr().out
+    assert "one image:" in said and "network alone:" in said and "images to classes:" in said and "quartiles" in said
+    record = json.loads((tmp_path / "speed.json").read_text())
+    assert record["throughput"]["images"] == 4 and record["machine"]["cores"] >= 1 and record["image_size"] == 32
+
+
+def test_demo_takes_the_digits_where_there_is_no_network(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(cli._DEMO["digits"], "epochs", 1)
+    assert cli.main(["demo", "--out", "demo"]) == 0
+    captured = capsys.readouterr()
+    assert "Taking the embedded handwritten digits" in captured.err
+    assert "images a second" in captured.out and (tmp_path / "demo/learning_curve.png").exists()
+    assert cli.main(["demo", "--out", "demo"]) == 0  # again, over the first
+
+
+def test_every_setting_is_an_option_with_its_default():
+    options = cli._parser().parse_args(["train"])
+    assert TrainConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(TrainConfig)}) == TrainConfig()
+    options = cli._parser().parse_args(["train", "--merge-sizes", "1", "2", "2", "--embed-act", "--drop-path-rate",
+                                        "0.1"])
+    assert (options.merge_sizes, options.embed_act, options.drop_path_rate) == ([1, 2, 2], True, 0.1)
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["benchmark"], ["demo"]])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*command, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: paddle-fasternet" in text and len(text) > 300 and "None" not in text
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["train", "--model", "fasternet_t9"], "train: model='fasternet_t9' is not known; did you mean"),
+    (["train", "--data", "cifar"], "name='cifar' is not known; did you mean 'cifar10'"),
+    (["train", "--data", "digits", "--augment", "flpi"], "augment='flpi' is not known; did you mean 'flip'"),
+    (["train", "--data", "digits", "--n-div", "3"], "dim=8 cannot be split into n_div=3 parts"),
+    (["train", "--data", "digits", "--image-size", "8"], "smaller than the network's stride"),
+    (["train", "--data-file", "missing.tar.gz"], "data_file='missing.tar.gz': there is no such file"),
+    (["train", "--data", "digits", "--out", "black.png/run"], "out_dir='black.png/run' cannot be written"),
+    (["evaluate", "--run", "nowhere"], "nowhere is not the folder of a finished run"),
+    (["predict", "black.png", "--run", "nowhere"], "nowhere is not the folder of a finished run"),
+    (["predict", "black.png", "--top", "0"], "top=0 must be at least 1"),
+    (["benchmark", "--model", "resnet"], "name='resnet' is not known"),
+    (["benchmark", "--image-size", "16"], "input of 16 x 16 pixels is smaller than the network's stride 32"),
+])
+def test_errors_are_one_line_and_status_2(arguments, message, capsys):
+    Image.new("RGB", (40, 40)).save("black.png")
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("paddle-fasternet ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["trian"], ["train", "--epoch", "3"], ["train", "--epochs", "many"],
+                                       ["predict"]])
+def test_typos_in_options_stop_with_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2 and "usage:" in capsys.readouterr().err

@@ -1,0 +1,69 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import paddle_fasternet
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "paddle_fasternet"
+
+
+def python(code, **environment):
+    import os
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
+                          env={**os.environ, **environment})
+
+
+def test_public_names():
+    for name in paddle_fasternet.__all__:
+        assert getattr(paddle_fasternet, name).__doc__, name
+
+
+def test_import_prints_nothing_and_stays_light():
+    code = ("import sys, paddle; before = paddle.get_device(), set(sys.modules); import paddle_fasternet; "
+            "assert paddle.get_device() == before[0]; heavy = {'matplotlib', 'sklearn', 'skimage', 'cv2', 'PIL'}; "
+            "print(sorted(heavy & (set(sys.modules) - before[1])), end='')")
+    result = python(code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout in ("[]", "['cv2']")
+
+
+def test_without_paddle_the_import_says_what_to_install(tmp_path):
+    (tmp_path / "paddle.py").write_text("raise ImportError('No module named paddle')")
+    result = python("import paddle_fasternet", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert result.returncode != 0
+    assert "pip install paddlepaddle; with an NVIDIA GPU: https://www.paddle" in result.stderr
+
+
+def test_no_module_is_longer_than_400_lines():
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+FLOORS = [{"cli"}, {"training"}, {"model", "deploy", "operators"},
+          {"layers", "losses", "weights", "data", "explain", "benchmark", "baselines", "plots", "safe_pickle", "_check",
+           "_files"}]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_down_the_floors(path):
+    """A module imports only from its own floor and those below; imports within a function count too."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    if parts == ("__init__",):
+        return
+    floor = next(i for i, names in enumerate(FLOORS) if parts[0] in names)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == len(parts):  # relative to the package
+            targets = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+            for target in targets:
+                below = [i for i, names in enumerate(FLOORS) if target in names]
+                assert not below or below[0] >= floor, f"{path} imports {target} from a floor above"
+
+
+def test_both_readmes_show_the_two_commands():
+    for name in ("README.md", "README.zh-CN.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "make demo" in text[:2500] and "make test" in text[:2500], name

@@ -1,0 +1,104 @@
+import matplotlib
+import numpy as np
+import paddle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+from paddle_fasternet import History, plot_learning_curve, plots, show_images  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def lines(ax):
+    return {line.get_label(): line.get_xydata() for line in ax.lines if not line.get_label().startswith("_")}
+
+
+def test_learning_curve_draws_the_notebooks_record():
+    record = {"train": {"loss": [2.0, 1.0, 0.5], "iter": [1, 2, 3]}, "val": {"loss": [1.5, 1.2], "iter": [2, 3]}}
+    ax = plot_learning_curve(record, title="loss", ylabel="CE Loss")
+    drawn = lines(ax)
+    np.testing.assert_array_equal(drawn["train"], [[1, 2], [2, 1], [3, 0.5]])
+    np.testing.assert_array_equal(drawn["val"], [[2, 1.5], [3, 1.2]])
+    assert ax.get_ylabel() == "CE Loss" and ax.get_title() == "Learning curve of loss"
+
+
+def test_many_steps_are_smoothed_by_their_running_mean():
+    values = np.random.default_rng(0).random(600)
+    record = {"train": {"acc": list(values), "iter": range(600)}, "val": {"acc": [], "iter": []}}
+    drawn = lines(plot_learning_curve(record, "acc", "Accuracy"))
+    assert set(drawn) == {"train"} and drawn["train"][0] == pytest.approx([9, values[:10].mean()])
+
+
+def test_history_is_drawn_and_saved(tmp_path):
+    history = History()
+    history.add_steps(1, [2.0, 1.0], [0.1, 0.4])
+    history.add_epoch({"epoch": 1, "step": 2, "val_loss": 1.0, "val_acc": 0.5})
+    before = plt.get_fignums()
+    plots.save_figure(tmp_path / "a.png", plots.plot_history, history)
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG" and plt.get_fignums() == before
+    assert "50.00%" in plots.plot_history(history)[1].get_title()
+    assert plots.plot_history(History()).shape == (2,)
+
+
+@pytest.mark.parametrize(("record", "message"), [
+    ({}, "record has no record.'train'"), (3, "record has no"),
+    ({"train": {"loss": [1.0]}, "val": {}}, "with its 'iter'"),
+    ({"train": {"loss": [1.0], "iter": [1, 2]}, "val": {"loss": [], "iter": []}}, "1 values of 'loss' for 2 steps")])
+def test_records_that_are_none(record, message):
+    with pytest.raises(ValueError, match=message):
+        plot_learning_curve(record)
+
+
+@settings(deadline=None, max_examples=25)
+@given(kind=st.sampled_from(["uint8", "unit", "normalised", "tensor", "grey"]), rows=st.integers(1, 3),
+       columns=st.integers(1, 4), n=st.integers(0, 14), first=st.booleans())
+def test_show_images_takes_any_form(kind, rows, columns, n, first):
+    images = np.random.default_rng(n).random((n, 8, 8, 1 if kind == "grey" else 3))
+    if first:
+        images = images.transpose(0, 3, 1, 2)
+    if kind == "uint8":
+        images = (images * 255).astype(np.uint8)
+    if kind in ("normalised", "tensor"):
+        images = images * 5 - 2
+    axes = show_images(paddle.to_tensor(images) if kind == "tensor" and n else images, rows, columns)
+    assert len(axes) == rows * columns and sum(bool(ax.images) for ax in axes) == min(n, rows * columns)
+    for ax in axes:
+        for image in ax.images:
+            shown = image.get_array()
+            assert shown.shape[:2] == (8, 8) and 0 <= shown.min() and shown.max() <= (255 if kind == "uint8" else 1)
+    plt.close("all")
+
+
+def test_show_images_tells_right_from_wrong():
+    axes = show_images(np.zeros((3, 4, 4, 3), np.uint8), 1, 3, pred=["cat", "dog", "cat"], gt=["cat", "cat", "cat"])
+    assert [ax.get_title() for ax in axes] == ["cat", "dog\nis cat", "cat"]
+    assert [ax.title.get_color() for ax in axes] == [plots.RIGHT, plots.WRONG, plots.RIGHT]
+    assert show_images(np.zeros((1, 4, 4, 3)), 1, 1, pred=["cat"])[0].get_title() == "cat"
+
+
+def test_show_images_refuses():
+    with pytest.raises(ValueError, match="pred has 1 names for 2 images"):
+        show_images(np.zeros((2, 4, 4, 3)), 1, 2, pred=["cat"])
+    with pytest.raises(ValueError, match=r"image of shape \(4, 4, 5\)"):
+        show_images(np.zeros((1, 4, 4, 5)), 1, 1)
+
+
+def test_confusion():
+    labels, predicted = [0, 0, 1, 1, 1, 2], [0, 1, 1, 1, 0, 2]
+    assert plots.confusion_matrix(labels, predicted, 3).tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 1]]
+    ax = plots.plot_confusion(labels, predicted, ["a", "b", "c"])
+    assert sorted(text.get_text() for text in ax.texts) == ["100", "33", "50", "50", "67"]
+
+
+def test_class_accuracy():
+    ax = plots.plot_class_accuracy([0, 0, 1, 2], [0, 1, 1, 0], ["a", "b", "c"])
+    assert [bar.get_width() for bar in ax.patches] == [0.5, 1, 0]
+    assert ax.lines[0].get_xdata()[0] == 0.5

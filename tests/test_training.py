@@ -1,0 +1,234 @@
+import importlib
+import json
+import math
+
+import numpy as np
+import paddle
+import pytest
+
+from paddle_fasternet import History, TrainConfig, evaluate, fit, load_run
+from paddle_fasternet.data import Augment, ImageSet
+from paddle_fasternet.model import VARIANTS
+from paddle_fasternet.training.fit import WeightAverage, _build_optimizer, learning_rate
+
+fit_module = importlib.import_module("paddle_fasternet.training.fit")  # the function has the module's name
+
+QUICK = dict(epochs=3, batch_size=20, lr=4e-3, augment="flip,shift=2", warmup_epochs=0.5)
+
+
+@pytest.fixture(autouse=True)
+def small_variant(monkeypatch):
+    """A network that trains in a second under a name of its own."""
+    monkeypatch.setitem(VARIANTS, "fasternet_t0", dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32))
+
+
+def test_a_run_leaves_everything_and_is_read_back(tiny_set, tmp_path):
+    config = TrainConfig(**{**QUICK, "epochs": 12})
+    history = fit(config, tiny_set, tiny_set, tmp_path / "run", progress=False)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.json", "history.json", "best_model.pdparams", "best_model.pdopt", "final_model.pdparams",
+        "final_model.pdopt", "learning_curve.png"}
+    assert history.best["val_acc"] > 0.9  # a quarter by chance
+    assert history.record["train"]["loss"][-1] < history.record["train"]["loss"][0]
+    assert history.record["train"]["iter"] == list(range(1, 25))
+    assert history.record["val"]["iter"] == [epoch["step"] for epoch in history.epochs] == list(range(2, 25, 2))
+    run = load_run(tmp_path / "run")
+    assert run.config == config and run.class_names == tiny_set.class_names and run.history == history
+    assert evaluate(run.model, tiny_set, run.preprocess).accuracy == pytest.approx(history.best["val_acc"], abs=1e-6)
+    final = load_run(tmp_path / "run", "final")
+    assert evaluate(final.model, tiny_set, final.preprocess).loss == pytest.approx(
+        history.epochs[-1]["val_loss"], abs=1e-5)
+
+
+def test_equal_seeds_give_equal_runs(tiny_set, tmp_path):
+    config = TrainConfig(**{**QUICK, "augment": "notebook", "drop_path_rate": 0.3})
+    losses = [fit(config, tiny_set, tiny_set, tmp_path / name, progress=False).record for name in "ab"]
+    assert losses[0] == losses[1]
+    other = fit(TrainConfig(**{**config.to_dict(), "seed": 1}), tiny_set, tiny_set, tmp_path / "c", progress=False)
+    assert other.record != losses[0]
+
+
+@pytest.mark.parametrize("change", [
+    {"amp": "bfloat16"}, {"ema_decay": 0.9}, {"clip_grad": 0}, {"augment": "mixup,cutmix"}, {"mixer": "dwconv"},
+    {"merge_sizes": (1, 2, 2)}, {"image_size": 48}, {"smoothing": 0}, {"batch_size": 1000}, {"embed_act": True}])
+def test_every_setting_trains_and_is_read_back(tiny_set, tmp_path, change):
+    fit(TrainConfig(**{**QUICK, "epochs": 1, **change}), tiny_set, tiny_set, tmp_path / "run", progress=False)
+    run = load_run(tmp_path / "run")
+    assert run.config.to_dict() == {**run.config.to_dict(), **json.loads(json.dumps(change))}
+    assert evaluate(run.model, tiny_set, run.preprocess).probabilities.shape == (40, 4)
+
+
+def test_grey_images(tiny_set, tmp_path):
+    grey = ImageSet(tiny_set.images[:, :1], tiny_set.labels, tiny_set.class_names)
+    fit(TrainConfig(**{**QUICK, "epochs": 1}), grey, grey, tmp_path / "run", progress=False)
+    assert load_run(tmp_path / "run").model.in_channels == 1
+
+
+def test_averaged_weights_are_saved_and_the_trained_ones_go_on(tiny_set, tmp_path):
+    plain = fit(TrainConfig(**QUICK), tiny_set, tiny_set, tmp_path / "plain", progress=False)
+    averaged = fit(TrainConfig(**QUICK, ema_decay=0.99), tiny_set, tiny_set, tmp_path / "average", progress=False)
+    assert plain.record["train"] == averaged.record["train"]  # averaging does not touch the training
+    a, b = (load_run(tmp_path / name, "final").model.head.weight.numpy() for name in ("plain", "average"))
+    assert (a != b).any()
+
+
+def test_weight_average_by_hand():
+    layer = paddle.nn.Linear(1, 1, bias_attr=False)
+    layer.weight.set_value(np.array([[0.0]], np.float32))
+    average = WeightAverage(layer, 0.5)
+    for step, value in [(0, 10.0), (30, 20.0)]:  # decays 1 / 10, then the full 0.5
+        layer.weight.set_value(np.array([[value]], np.float32))
+        average.update(step)
+    with average.in_place():
+        assert layer.weight.item() == pytest.approx(0.5 * 9 + 0.5 * 20)
+    assert layer.weight.item() == 20
+
+
+def test_learning_rate_warms_up_and_falls_as_a_cosine():
+    config = TrainConfig(epochs=10, lr=1.0, warmup_epochs=2)
+    rates = [learning_rate(config, step, 5) for step in range(50)]
+    assert rates[0] == pytest.approx(1 / 11) and max(rates) == rates[10] == 1.0 and rates[49] > 0
+    assert rates[30] == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
+    assert sorted(rates[:11]) == rates[:11] and sorted(rates[10:], reverse=True) == rates[10:]
+    assert min(learning_rate(TrainConfig(epochs=2, lr=1.0, warmup_epochs=9), s, 3) for s in range(6)) > 0
+
+
+def test_norms_biases_and_layer_scale_are_not_decayed():
+    model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 1), paddle.nn.BatchNorm2D(4))
+    before = {name: p.numpy().copy() for name, p in model.named_parameters()}
+    optimizer = _build_optimizer(model, TrainConfig(lr=0.1, weight_decay=0.5))
+    (model(paddle.zeros([2, 3, 2, 2])).sum() * 0).backward()  # no gradient: what changes is decay
+    optimizer.step()
+    changed = {name for name, p in model.named_parameters() if np.abs(p.numpy() - before[name]).max() > 1e-6
+               and not p.stop_gradient}
+    assert changed == {"0.weight"}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_set, tmp_path, monkeypatch):
+    real, calls = fit_module._make_step, []
+
+    def make_step(model, optimizer, config):
+        step = real(model, optimizer, config)
+
+        def broken(images, labels):
+            calls.append(1)
+            loss, accuracy = step(images, labels)
+            return (loss * float("nan") if len(calls) == 4 else loss), accuracy
+        return broken
+
+    monkeypatch.setattr(fit_module, "_make_step", make_step)
+    with pytest.raises(FloatingPointError, match=r"is nan at step 4 \(epoch 2\), learning rate about .* lower lr"):
+        fit(TrainConfig(**QUICK), tiny_set, tiny_set, tmp_path / "run", progress=False)
+    assert len(load_run(tmp_path / "run").history.epochs) == 1  # the first epoch's files stay good
+
+
+def test_a_run_is_not_written_over_unasked(tiny_set, tmp_path):
+    config = TrainConfig(**{**QUICK, "epochs": 1})
+    fit(config, tiny_set, tiny_set, tmp_path / "run", progress=False)
+    with pytest.raises(FileExistsError, match="holds a run already; choose another out_dir, or overwrite"):
+        fit(config, tiny_set, tiny_set, tmp_path / "run", progress=False)
+    fit(config, tiny_set, tiny_set, tmp_path / "run", overwrite=True, progress=False)
+
+
+def test_bad_runs_leave_nothing(tiny_set, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="out_dir=.*cannot be written"):
+        fit(TrainConfig(**QUICK), tiny_set, tiny_set, tmp_path / "file" / "run", progress=False)
+    with pytest.raises(ValueError, match="image_size=8: input of 8 x 8 pixels is smaller than the network's stride 16"):
+        fit(TrainConfig(**QUICK, image_size=8), tiny_set, tiny_set, tmp_path / "run", progress=False)
+    other = ImageSet(tiny_set.images, tiny_set.labels, ("a", "b", "c", "d"))
+    with pytest.raises(ValueError, match="train has the classes .*, val has"):
+        fit(TrainConfig(**QUICK), tiny_set, other, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+
+def test_a_failed_write_keeps_the_good_file(tmp_path, monkeypatch):
+    from paddle_fasternet._files import replacing, write_json
+    path = tmp_path / "a.json"
+    write_json(path, {"good": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"bad": float("nan")})
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"good": 1} and [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_evaluate_by_hand(tiny_set):
+    class Constant(paddle.nn.Layer):
+        def forward(self, x):
+            return paddle.to_tensor([[0.0, 1.0, 0.0, 0.0]]).expand([len(x), 4])
+
+    model = Constant()
+    result = evaluate(model, tiny_set, batch_size=7)
+    assert result.accuracy == 0.25 and (result.predicted == 1).all() and model.training
+    expected = math.log(3 + math.e) - 0.25
+    assert result.loss == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="the network has 2 outputs, the images have 4 classes"):
+        evaluate(paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(3072, 2)), tiny_set)
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("config.json", "{", "config.json is not a run's configuration"),
+    ("config.json", '{"config": {"modle": "x"}}', "config field='modle' is not known; did you mean 'model'"),
+    ("history.json", "[]", "history.json is not a history"),
+    ("best_model.pdparams", "junk", "best_model.pdparams"),
+])
+def test_a_damaged_run(tiny_set, tmp_path, name, content, message):
+    fit(TrainConfig(**{**QUICK, "epochs": 1}), tiny_set, tiny_set, tmp_path, progress=False)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load_run(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"is not the folder of a finished run: it has no {name}"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(("field", "value", "message"), [
+    ("model", "fasternet_t9", "model='fasternet_t9' is not known; did you mean"),
+    ("mixer", "pconf", "mixer='pconf' is not known; did you mean 'pconv'"),
+    ("amp", "fp16", "amp='fp16' is not known"),
+    ("epochs", 0, "epochs=0 must be an integer >= 1"), ("batch_size", 1, "batch_size=1: normalisation"),
+    ("lr", 0, "lr=0 would train nothing"), ("lr", -1.0, "lr=-1.0"), ("lr", float("inf"), "lr=inf"),
+    ("smoothing", 1.1, "smoothing=1.1"), ("drop_path_rate", 2, "drop_path_rate=2"), ("seed", -1, "seed=-1"),
+    ("merge_sizes", (2, 0, 2), r"merge_sizes=\(2, 0, 2\)=0"), ("augment", "fliip", "augment='fliip'.*'flip'"),
+    ("ema_decay", 1.5, "ema_decay=1.5"), ("n_div", 0, "n_div=0")])
+def test_config_refuses_values(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**{field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("epochs", 1.5), ("epochs", "3"), ("lr", "fast"), ("embed_act", 1), ("merge_sizes", 2), ("merge_sizes", "222"),
+    ("augment", None), ("patch_size", None), ("seed", True)])
+def test_config_refuses_types(field, value):
+    with pytest.raises(TypeError, match=field):
+        TrainConfig(**{field: value})
+
+
+def test_config_goes_through_json():
+    config = TrainConfig(merge_sizes=[1, 2, 2], drop_path_rate=0.1)
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert set(TrainConfig.help_texts()) == set(config.to_dict()) and all(TrainConfig.help_texts().values())
+    with pytest.raises(ValueError, match="config field='learning_rate' is not known"):
+        TrainConfig.from_dict({"learning_rate": 1})
+    with pytest.raises(AttributeError):
+        config.lr = 1
+
+
+def test_history_goes_through_json(tmp_path):
+    history = History()
+    assert history.best is None
+    history.add_steps(1, [2.0, 1.0], [0.1, 0.2])
+    for accuracy in (0.5, 0.7, 0.7):
+        history.add_epoch({"epoch": len(history.epochs) + 1, "step": 2, "val_loss": 1.0, "val_acc": accuracy})
+    history.save(tmp_path / "h.json")
+    assert History.load(tmp_path / "h.json") == history and history.best["epoch"] == 2
+
+
+def test_preprocess_does_what_training_did(tiny_set, tmp_path):
+    fit(TrainConfig(**{**QUICK, "epochs": 1}), tiny_set, tiny_set[:20], tmp_path, progress=False)
+    run = load_run(tmp_path)
+    x, _ = run.preprocess(tiny_set.images, None, None)
+    expected, _ = Augment("none", 32, tiny_set.mean, tiny_set.std)(tiny_set.images, None, None)
+    np.testing.assert_array_equal(x, expected)
