@@ -24,12 +24,20 @@ bench: $(VENV)/test.ready
 clean:
 	rm -rf .venv .venv-paddle26 build *.egg-info
 
+# What a bare Debian lacks: venv, and the OpenMP library that Paddle loads.
+define SYSTEM
+@missing="$$($(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv) \
+  $$($(PYTHON) -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || echo libgomp1)"; \
+if [ -n "$$(echo $$missing)" ]; then \
+  echo "installing from Debian:" $$missing; \
+  sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq $$missing >/dev/null; \
+fi
+endef
+
 # A Paddle that is there already (the GPU build of a notebook service, say) is used as it is.
 $(VENV)/bin/pip:
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "Python has no venv module here; installing Debian's python3-venv"; \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv; \
-	  else sudo apt-get update -qq && sudo apt-get install -y -qq python3-venv; fi; }
+	$(SYSTEM)
 	$(PYTHON) -m venv $$($(PYTHON) -c 'import paddle' 2>/dev/null && echo --system-site-packages) $(VENV)
 
 $(VENV)/demo.ready: $(VENV)/bin/pip setup.py
@@ -42,6 +50,7 @@ $(VENV)/test.ready: $(VENV)/demo.ready
 
 # Paddle 2.6 is of the time of numpy 1 and expects setuptools.
 .venv-paddle26/ready: setup.py
+	$(SYSTEM)
 	$(PYTHON) -m venv .venv-paddle26
 	.venv-paddle26/bin/pip install -q "paddlepaddle==2.6.2" "numpy<2" setuptools -e ".[dev]"
 	touch $@

@@ -1,7 +1,9 @@
 """FasterNet and its partial convolution (PConv) for PaddlePaddle; see README.md."""
 try:
     import paddle as _paddle  # noqa: F401
-except ImportError as error:
+except ModuleNotFoundError as error:
+    if error.name != "paddle":
+        raise
     raise ImportError(
         "paddle_fasternet needs PaddlePaddle 2.6 or 3.x, which is not installed here. On a CPU: pip install "
         "paddlepaddle; with an NVIDIA GPU: https://www.paddlepaddle.org.cn/en/install/quick gives the command"

@@ -32,10 +32,13 @@ def test_import_prints_nothing_and_stays_light():
 
 
 def test_without_paddle_the_import_says_what_to_install(tmp_path):
-    (tmp_path / "paddle.py").write_text("raise ImportError('No module named paddle')")
-    result = python("import paddle_fasternet", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    result = python("import sys; sys.modules['paddle'] = None; import paddle_fasternet")
     assert result.returncode != 0
     assert "pip install paddlepaddle; with an NVIDIA GPU: https://www.paddle" in result.stderr
+    # a Paddle that is there and does not load (a system library is missing, say) speaks for itself
+    (tmp_path / "paddle.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')")
+    result = python("import paddle_fasternet", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert result.returncode != 0 and result.stderr.strip().endswith("libgomp.so.1: cannot open shared object file")
 
 
 def test_no_module_is_longer_than_400_lines():
