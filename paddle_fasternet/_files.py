@@ -1,18 +1,24 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, also out of a download."""
 import contextlib
+import http.client
 import json
 import os
+import tempfile
+import urllib.request
+import uuid
 from pathlib import Path
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """Give a temporary path beside ``path``; it takes the place of ``path`` if the block ends without an error."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """A file to write to that takes the place of ``path`` when all went well, and is removed otherwise."""
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        yield partial
-        with open(partial, "rb+") as file:
+        with open(partial, "x+b") as file:
+            yield file
+            file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
@@ -21,8 +27,9 @@ def replacing(path):
 
 def write_json(path, content):
     """Write ``content`` as JSON, whole or not at all. NaN and infinities are refused: JSON has none."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def make_folder(argument, path):
@@ -30,9 +37,38 @@ def make_folder(argument, path):
     path = Path(path).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".writable.{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
         raise OSError(f"{argument}={str(path)!r} cannot be written: {error.strerror}; choose another folder") from error
     return path
+
+
+def download(url, path, check, most=None):
+    """Download ``url`` to ``path``, with a bar.
+
+    Args:
+        check: called with the downloaded file's path before it takes its place; raises ValueError to throw it away.
+        most: bytes that the file may have.
+
+    Raises:
+        ConnectionError: no connection, or it broke off.
+        ValueError: the file is larger than ``most``, or ``check`` refused it.
+    """
+    from tqdm import tqdm
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer, replacing(path) as file:
+            total = int(answer.headers.get("Content-Length") or 0)
+            with tqdm(total=total or None, unit="B", unit_scale=True, desc=Path(path).name) as bar:
+                for block in iter(lambda: answer.read(1 << 16), b""):
+                    file.write(block)
+                    bar.update(len(block))
+                    if most and max(total, file.tell()) > most:
+                        raise ValueError(f"{url} has more than {most} bytes")
+            if total and file.tell() != total:
+                raise ConnectionError(f"the connection ended after {file.tell()} of {total} bytes")
+            file.flush()
+            check(file.name)
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ConnectionError(f"cannot download {url} ({reason})") from None

@@ -1,4 +1,4 @@
-"""The command line: ``paddle-fasternet train | evaluate | predict | benchmark | demo``."""
+"""The command line: ``paddle-fasternet train | evaluate | predict | benchmark | convert | demo``."""
 import argparse
 import dataclasses
 import sys
@@ -14,6 +14,7 @@ from .benchmark import count_macs, count_parameters, machine, measure_model, mea
 from .data import AUGMENTATIONS, DATASETS, Augment, load_dataset, read_image
 from .model import create_model, list_models
 from .training import TrainConfig, evaluate, fit, load_run
+from .weights import TARGETS, convert
 
 # What a first look needs: under two minutes on two cores. Digits have no mirror images.
 _DEMO = {
@@ -76,6 +77,13 @@ def _parser():
     bench.add_argument("--repeats", type=int, default=20, help="timed calls of each (default: %(default)s)")
     bench.add_argument("--json", default=None, help="also write the figures to this file")
 
+    conversion = add("convert", _convert, "Rewrite a weight file under other names or in another format, bit for bit; "
+                                          "nothing in the file is executed.")
+    conversion.add_argument("source", help="a file of this library, PaddleClas, the authors, timm or the 2023 notebook")
+    conversion.add_argument("target", help="ends in .pdparams, .safetensors, .pth or .pt")
+    conversion.add_argument("--to", default=None, help=f"whose names: {', '.join(TARGETS)}; default: official for .pth "
+                                                       "and .pt, paddle otherwise")
+
     demo = add("demo", _demo, "Train for a minute or two on CIFAR-10 (or the embedded digits where it cannot be had), "
                               "evaluate, measure, and leave pictures.")
     _add_data(demo)
@@ -121,9 +129,9 @@ def _train(options):
 def _train_and_report(config, train, test, out, overwrite):
     print(f"data: {train.name}, {len(train):,} training and {len(test):,} test images ({train.source})")
     history = fit(config, train, test, out, overwrite)
-    best = history.best
-    print(f"best accuracy {best['val_acc']:.2%} after epoch {best['epoch']} of {config.epochs}; "
-          f"{history.epochs[-1]['seconds']:.0f} s in all; everything is in {out}")
+    last, best = history.epochs[-1], history.best
+    print(f"accuracy {last['val_acc']:.2%} after the last epoch, at best {best['val_acc']:.2%} after epoch "
+          f"{best['epoch']}; {last['seconds']:.0f} s in all; everything is in {out}")
 
 
 def _evaluate(options):
@@ -195,6 +203,11 @@ def _print_speed(name, size, result):
     print(f"one image:          {result['latency']}")
     print(f"network alone:      {result['throughput']}")
     print(f"images to classes:  {result['pipeline']}")
+
+
+def _convert(options):
+    origin, count = convert(options.source, options.target, options.to)
+    print(f"{options.target}: {count} weights out of {options.source} ({origin} names)")
 
 
 def _demo(options):

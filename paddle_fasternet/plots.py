@@ -18,8 +18,8 @@ def save_figure(path, draw, *args, **kwargs):
     figure = Figure()
     draw(*args, figure=figure, **kwargs)
     path = Path(path)
-    with replacing(path) as partial:
-        figure.savefig(partial, format=path.suffix.lstrip(".") or "png", dpi=150, bbox_inches="tight")
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix.lstrip(".") or "png", dpi=150, bbox_inches="tight")
 
 
 def _figure(figure, width, height):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from PIL import Image
 
 from paddle_fasternet import TrainConfig, cli
 from paddle_fasternet.model import VARIANTS
+from paddle_fasternet.weights import read_weights
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +30,7 @@ def test_train_evaluate_predict_benchmark(tmp_path, capsys):
     assert cli.main(["train", "--data", "digits", "--epochs", "4", "--patch-size", "4", "--batch-size", "64",
                      "--augment", "shift", "--out", "run"]) == 0
     said = capsys.readouterr().out
-    assert "data: digits, 1,437 training and 360 test images" in said and "best accuracy" in said
+    assert "data: digits, 1,437 training and 360 test images" in said and "after the last epoch, at best" in said
     assert json.loads((tmp_path / "run/config.json").read_text())["config"]["augment"] == "shift"
 
     assert cli.main(["evaluate", "--run", "run", "--data", "digits", "--out", "pictures"]) == 0
@@ -67,7 +69,19 @@ def test_every_setting_is_an_option_with_its_default():
     assert (options.merge_sizes, options.embed_act, options.drop_path_rate) == ([1, 2, 2], True, 0.1)
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["benchmark"], ["demo"]])
+def test_convert(capsys):
+    golden = Path(__file__).parent / "golden" / "paddleclas_tiny.pdparams"
+    assert cli.main(["convert", str(golden), "official.pth"]) == 0
+    assert "official.pth: " in capsys.readouterr().out
+    assert cli.main(["convert", "official.pth", "back.pdparams"]) == 0
+    assert "(official names)" in capsys.readouterr().out
+    before, after = read_weights(golden), read_weights("back.pdparams")
+    assert set(before) == set(after)
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, after[name])
+
+
+@pytest.mark.parametrize("command", [[], ["convert"], ["train"], ["evaluate"], ["predict"], ["benchmark"], ["demo"]])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([*command, "--help"])
@@ -87,6 +101,9 @@ def test_help_teaches(command, capsys):
     (["evaluate", "--run", "nowhere"], "nowhere is not the folder of a finished run"),
     (["predict", "black.png", "--run", "nowhere"], "nowhere is not the folder of a finished run"),
     (["predict", "black.png", "--top", "0"], "top=0 must be at least 1"),
+    (["convert", "black.png", "a.pth"], "'black.png' cannot be "),
+    (["convert", "missing.pth", "a.pth"], "missing.pth"),
+    (["convert", "black.png", "a.onnx"], "must end in one of: .pdparams"),
     (["benchmark", "--model", "resnet"], "name='resnet' is not known"),
     (["benchmark", "--image-size", "16"], "input of 16 x 16 pixels is smaller than the network's stride 32"),
 ])

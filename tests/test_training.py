@@ -148,8 +148,8 @@ def test_a_failed_write_keeps_the_good_file(tmp_path, monkeypatch):
     write_json(path, {"good": 1})
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"bad": float("nan")})
-    with pytest.raises(RuntimeError), replacing(path) as partial:
-        partial.write_text("half")
+    with pytest.raises(RuntimeError), replacing(path) as file:
+        file.write(b"half")
         raise RuntimeError
     assert json.loads(path.read_text()) == {"good": 1} and [p.name for p in tmp_path.iterdir()] == ["a.json"]
 

@@ -10,14 +10,13 @@ import hashlib
 import os
 import sys
 import tarfile
-import urllib.error
-import urllib.request
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from .._check import check_choice
+from .._files import download
 from ..safe_pickle import loads
 
 CIFAR10_URL = "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz"  # Paddle's own copy of the official archive
@@ -156,32 +155,26 @@ def _cache_path():
 
 def _download_cifar10():
     """Download into Paddle's cache, whole and verified or not at all."""
-    from tqdm import tqdm
     path = _cache_path()
-    advice = f"put the archive at {path} by hand, or name it with data_file"
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    digest = hashlib.md5()
+
+    def check(part):
+        md5 = _md5(part)
+        if md5 != CIFAR10_MD5:
+            raise ValueError(f"what {CIFAR10_URL} sent has MD5 {md5} instead of {CIFAR10_MD5}")
+
     try:
-        with urllib.request.urlopen(CIFAR10_URL, timeout=15) as answer:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            total = int(answer.headers.get("Content-Length", 0)) or None
-            with open(partial, "wb") as file, tqdm(total=total, unit="B", unit_scale=True, desc="CIFAR-10") as bar:
-                for block in iter(lambda: answer.read(1 << 20), b""):
-                    file.write(block)
-                    digest.update(block)
-                    bar.update(len(block))
-        if digest.hexdigest() != CIFAR10_MD5:
-            raise ConnectionError(f"the download from {CIFAR10_URL} has MD5 {digest.hexdigest()} instead of "
-                                  f"{CIFAR10_MD5}; {advice}")
-        os.replace(partial, path)
-    except ConnectionError:
-        raise
-    except OSError as error:  # URLError, time-outs, a full disk
-        reason = getattr(error, "reason", None) or error
-        raise ConnectionError(f"cannot download {CIFAR10_URL} ({reason}); {advice}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+        download(CIFAR10_URL, path, check)
+    except (ConnectionError, ValueError) as error:
+        raise ConnectionError(f"{error}; put the archive at {path} by hand, or name it with data_file") from None
     return path
+
+
+def _md5(path):
+    digest = hashlib.md5()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_cifar10(path):
@@ -213,10 +206,7 @@ def _read_batches(path):
         return batches, f"the folder {folder.name}"
     if path.stat().st_size == 0:
         raise ValueError("it is empty")
-    batches, digest = {}, hashlib.md5()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
+    batches, md5 = {}, _md5(path)
     with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
         for member in tar:
             name = member.name.rsplit("/", 1)[-1]
@@ -226,8 +216,8 @@ def _read_batches(path):
                 batches[name] = loads(tar.extractfile(member).read())
         while unpacked.read(1 << 20):  # to the end, where gzip keeps its checksum
             pass
-    official = "the official archive" if digest.hexdigest() == CIFAR10_MD5 else "not the official archive"
-    return batches, f"{path.name}, MD5 {digest.hexdigest()}, {official}"
+    official = "the official archive" if md5 == CIFAR10_MD5 else "not the official archive"
+    return batches, f"{path.name}, MD5 {md5}, {official}"
 
 
 def _image_set(batches, source):

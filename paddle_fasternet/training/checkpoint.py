@@ -49,8 +49,8 @@ def save_config(folder, config, train, val):
 def save_checkpoint(folder, name, state, optimizer):
     """Write ``name.pdparams`` and ``name.pdopt``, each whole or not at all."""
     for suffix, content in [(".pdopt", optimizer.state_dict()), (".pdparams", state)]:
-        with replacing(folder / f"{name}{suffix}") as partial:
-            paddle.save(content, str(partial))
+        with replacing(folder / f"{name}{suffix}") as file:
+            paddle.save(content, file.name)
 
 
 def load_run(folder, which="best"):

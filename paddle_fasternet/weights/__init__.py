@@ -1,8 +1,9 @@
 """Weight files: read without running them, renamed into this library's names, loaded whole or not at all, written."""
 from .convert import convert
 from .load import LoadReport, load_weights
+from .names import TARGETS
 from .pretrained import load_pretrained
 from .read import read_weights
 from .write import save_weights
 
-__all__ = ["LoadReport", "convert", "load_pretrained", "load_weights", "read_weights", "save_weights"]
+__all__ = ["TARGETS", "LoadReport", "convert", "load_pretrained", "load_weights", "read_weights", "save_weights"]

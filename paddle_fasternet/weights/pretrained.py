@@ -3,23 +3,18 @@
 Addresses: PaddleClas, ppcls/arch/backbone/model_zoo/fasternet.py. There are no checksums; a file is held against the
 variant's names, shapes and size instead.
 """
-import contextlib
-import http.client
 import os
 import sys
-import urllib.request
 
 import numpy as np
 import paddle.utils.download
-from tqdm import tqdm
 
+from .._files import download
 from .load import apply_weights, match_weights
 from .names import to_ours
 from .read import read_nested
-from .write import replacing
 
 BASE_URL = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
-TIMEOUT = 30  # seconds without an answer
 # The published networks: file, embed_dim, depths; n_div 4, mlp_ratio 2, feature_dim 1280, 1,000 classes.
 PUBLISHED = {
     "fasternet_t0": ("FasterNet_T0_pretrained.pdparams", 40, (1, 2, 8, 2)),
@@ -45,7 +40,7 @@ def load_pretrained(model, name, pretrained):
 
     Raises:
         ValueError: ``pretrained`` is neither; or anything but the head does not fit. The model is then as it was.
-        OSError: the download failed; the message says where to put the file by hand.
+        ConnectionError: the download failed; the message says where to put the file by hand.
     """
     if pretrained is True:
         path = fetch_pretrained(name)
@@ -70,7 +65,7 @@ def fetch_pretrained(name):
 
     Raises:
         ValueError: the file in the cache is not this variant's.
-        OSError: it could not be downloaded.
+        ConnectionError: it could not be downloaded.
     """
     file = PUBLISHED[name][0]
     url, path = BASE_URL + file, os.path.join(paddle.utils.download.WEIGHTS_HOME, file)
@@ -80,43 +75,16 @@ def fetch_pretrained(name):
         except ValueError as error:
             raise ValueError(f"{error}\nDelete {path} to have it downloaded again.") from None
         return path
+    shapes = published_shapes(name)
+    most = 4 * sum(int(np.prod(shape)) for shape in shapes.values()) + (1 << 20)  # float32, names and the like
     try:
-        _download(url, path, name)
-    except (OSError, http.client.HTTPException) as error:  # ValueErrors say themselves what is wrong
-        reason = f"{type(error).__name__}: {error}"
-    else:
-        return path
-    raise OSError(f"{url} could not be downloaded ({reason}). Fetch it where there is a network and put it at {path}, "
-                  "or give its path as pretrained=...")
-
-
-def _download(url, path, name):
-    least = 4 * sum(int(np.prod(shape)) for shape in published_shapes(name).values())
-    most = least + (1 << 20)  # names and the like
-    with contextlib.ExitStack() as stack:
-        answer = stack.enter_context(urllib.request.urlopen(url, timeout=TIMEOUT))
-        total = int(answer.headers.get("Content-Length") or 0)
-        if total > most:
-            raise ValueError(f"{url} has {total} bytes, where {name} takes at most {most}")
-        part = stack.enter_context(replacing(path))
-        bar = stack.enter_context(tqdm(total=total or None, unit="B", unit_scale=True, desc=os.path.basename(path)))
-        size = 0
-        while True:
-            block = answer.read(1 << 16)
-            if not block:
-                break
-            size += len(block)
-            if size > most:
-                raise ValueError(f"{url} has more than the {most} bytes that {name} takes")
-            part.write(block)
-            bar.update(len(block))
-        if total and size != total:
-            raise OSError(f"the connection ended after {size} of {total} bytes")
-        part.flush()
-        try:
-            check_published(part.name, name)
-        except ValueError as error:
-            raise ValueError(f"what {url} sent is not {name}, and was thrown away: {error}") from None
+        download(url, path, lambda part: check_published(part, name), most)
+    except ConnectionError as error:
+        raise ConnectionError(f"{error}. Fetch it where there is a network and put it at {path}, or give its path as "
+                              "pretrained=...") from None
+    except ValueError as error:
+        raise ValueError(f"what {url} sent is not {name}, and was thrown away: {error}") from None
+    return path
 
 
 def check_published(path, name):

@@ -1,14 +1,13 @@
 """Weights to files, each written whole or not at all."""
-import contextlib
 import json
 import os
 import pickle
 import struct
-import uuid
 import zipfile
 
 import numpy as np
 
+from .._files import replacing
 from .names import from_ours
 from .read import SAFETENSORS_DTYPES
 from .torch_archive import TORCH_DTYPES
@@ -47,24 +46,6 @@ def write_arrays(arrays, path):
     write = {".pdparams": _write_paddle, ".safetensors": _write_safetensors}.get(check_suffix(path), _write_torch)
     with replacing(path) as file:
         write(file, {name: np.asarray(array, order="C") for name, array in arrays.items()})
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A file to write to that takes the path's place when all went well, and is removed otherwise."""
-    path = os.path.realpath(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with open(part, "x+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
-        raise
 
 
 def _write_paddle(file, arrays):
