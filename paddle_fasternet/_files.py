@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import tempfile
+import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
@@ -70,5 +71,5 @@ def download(url, path, check, most=None):
             file.flush()
             check(file.name)
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
+        reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", None) or error
         raise ConnectionError(f"cannot download {url} ({reason})") from None

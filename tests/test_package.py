@@ -70,3 +70,10 @@ def test_both_readmes_show_the_two_commands():
     for name in ("README.md", "README.zh-CN.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert "make demo" in text[:2500] and "make test" in text[:2500], name
+
+
+def test_every_figure_of_the_readmes_is_on_record(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    import report
+    for name, table in report.tables().items():
+        assert report.between((ROOT / name).read_text(encoding="utf-8")) == table, name

@@ -1,0 +1,78 @@
+"""Write the README's figures out of work/results/, so that no number there is without its record.
+
+    python tests/benchmarks/report.py
+"""
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+START, END = "<!-- results -->\n", "<!-- /results -->"
+
+
+def read(name):
+    return json.loads((ROOT / "work" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def tables():
+    """{file: text between the marks}, in both languages."""
+    run, data, speed = read("cifar10_t0"), read("data_pipeline"), read("benchmark_t0_224")
+    config, seeds = run["run"]["config"], len(run["seeds"])
+    spread = f" ± {100 * run['stdev']:.2f}" if run["stdev"] is not None else ""
+    accuracy = f"{100 * run['mean']:.2f}{spread} %"
+    minutes = " / ".join(f"{seconds / 60:.0f}" for seconds in run["seconds"])
+    rates = {name: f"{value['images_per_second']:,}" for name, value in data["rates"].items()}
+    small, large, _, paddle_way, _ = rates.values()
+    alone, whole, one = (speed[key] for key in ("throughput", "pipeline", "latency"))
+    machine = f"{speed['machine']['name']}, {speed['machine']['cores']}"
+    english = f"""\
+On two cores ({machine} cores, Paddle {speed['machine']['paddle']}); records and commands in `work/results/`:
+
+| | |
+|---|---|
+| CIFAR-10 (*), T0, {config['image_size']} x {config['image_size']}, patch_size {config['patch_size']}, \
+{config['epochs']} epochs, {seeds} seed{'s' if seeds > 1 else ''} | {accuracy} in {minutes} minutes |
+| T0 at 224 x 224, one image | {1e3 * one['median']:.1f} ms |
+| T0 at 224 x 224, batch {alone['images']}, network alone / from images to classes | \
+{alone['images_per_second']:,.0f} / {whole['images_per_second']:,.0f} images/s |
+| loader, 32 pixels, flip, shift, normalise | {small} images/s |
+| loader, 224 pixels, the 2023 notebook's transforms | {large} images/s, {data['ratio_at_224']:.1f} times \
+`paddle.vision.transforms` with two workers ({paddle_way}) |
+
+(*) The archive is not the official one: its images went through JPEG once, and it has
+{run['run']['data']['val_images']:,}
+test images instead of 10,000. The accuracy is the last epoch's.
+"""
+    chinese = f"""\
+两核 CPU（{machine} 核，飞桨 {speed['machine']['paddle']}）；记录与命令见 `work/results/`：
+
+| | |
+|---|---|
+| CIFAR-10（*），T0，{config['image_size']} x {config['image_size']}，patch_size {config['patch_size']}，\
+{config['epochs']} 轮，{seeds} 个随机种子 | {accuracy}，用时 {minutes} 分钟 |
+| T0，224 x 224，单张图像 | {1e3 * one['median']:.1f} 毫秒 |
+| T0，224 x 224，批大小 {alone['images']}，仅网络 / 从图像到类别 | \
+{alone['images_per_second']:,.0f} / {whole['images_per_second']:,.0f} 张/秒 |
+| 数据读取，32 像素，翻转、平移、归一化 | {small} 张/秒 |
+| 数据读取，224 像素，2023 年笔记本的变换 | {large} 张/秒，是 `paddle.vision.transforms` 加两个进程\
+（{paddle_way}）的 {data['ratio_at_224']:.1f} 倍 |
+
+（*）所用数据包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {run['run']['data']['val_images']:,} 张而不是 10,000 张。
+准确率取自最后一轮。
+"""
+    return {"README.md": english, "README.zh-CN.md": chinese}
+
+
+def between(text):
+    return text.split(START)[1].split(END)[0]
+
+
+def main():
+    for name, table in tables().items():
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(START + between(text) + END, START + table + END), encoding="utf-8")
+        print(f"{name}: written")
+
+
+if __name__ == "__main__":
+    main()
