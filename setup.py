@@ -15,6 +15,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["paddle_fasternet*"]),
+    package_data={"paddle_fasternet.weights": ["cifar10/*"]},
     python_requires=">=3.9",
     install_requires=[
         "numpy>=1.22,<2.4",  # Paddle 3.3 turns arrays of one element into numbers, which numpy 2.4 refuses
@@ -22,11 +23,16 @@ setup(
         "tqdm>=4.60",
         "pillow>=9",
         "opencv-python-headless>=4.5",
-        "scikit-image>=0.19",
         "scikit-learn>=1.0",
     ],
     extras_require={
         "cpu": ["paddlepaddle>=2.6"],
+        "notebooks": ["jupyter", "papermill", "ipywidgets"],
+        "deploy": ["paddle2onnx", "onnxruntime", "openvino"],
+        "paddlex": ["paddlex[cv]>=3"],
+        "visualdl": ["visualdl"],
+        # what InterpretDL 0.8.0 needs without its dead pins; the package itself goes in with pip's --no-deps
+        "interpretdl": ["requests", "ipython", "scikit-image"],
         "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.4"],
     },
     entry_points={"console_scripts": ["paddle-fasternet=paddle_fasternet.cli:main"]},

@@ -1,5 +1,6 @@
 """Argument checks whose messages name the argument, its value and the way out."""
 import difflib
+import numbers
 
 
 def check_choice(argument, value, choices):
@@ -12,14 +13,34 @@ def check_choice(argument, value, choices):
     raise ValueError(f"{argument}={value!r} is not known{hint} choose from: {', '.join(map(str, choices))}")
 
 
+def check_type(argument, value, kind):
+    """Raise TypeError unless ``value`` is an instance of ``kind``."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{argument} must be a {kind.__name__}, not {type(value).__name__}")
+
+
 def check_number(argument, value, low=None, high=None, integer=False):
-    """Raise TypeError or ValueError unless ``value`` is a finite number with low <= value <= high."""
+    """``value`` as int or float (a numpy number comes as well), if it is a finite number with low <= value <= high.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
     kind = "an integer" if integer else "a number"
-    numeric = hasattr(value, "__index__") if integer else hasattr(value, "__float__")
-    if isinstance(value, (bool, str)) or not numeric:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral if integer else numbers.Real):
         raise TypeError(f"{argument}={value!r} must be {kind}, not {type(value).__name__}")
     above = low is None or value >= low
     below = high is None or value <= high
-    if not (above and below) or value in (float("inf"), float("-inf")) or value != value:
+    if not (above and below) or value in (float("inf"), float("-inf")):
         bounds = [f">= {low}" if low is not None else "", f"<= {high}" if high is not None else ""]
         raise ValueError(f"{argument}={value!r} must be {kind} {' and '.join(b for b in bounds if b)}".rstrip())
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def check_sizes(argument, values, low):
+    """``values`` as a tuple of ints >= low; TypeError or ValueError otherwise."""
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{argument}={values!r} must be a sequence of integers such as (2, 2, 2)")
+    values = tuple(values)
+    if not all(isinstance(value, numbers.Integral) and value >= low for value in values):
+        raise ValueError(f"{argument}={values!r} must hold integers >= {low}")
+    return tuple(int(value) for value in values)

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, also out of a download."""
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -22,6 +23,10 @@ def replacing(path):
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EISDIR):
+            raise OSError(error.errno, f"{path} cannot be written: {error.strerror}") from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -35,7 +40,9 @@ def write_json(path, content):
 
 def make_folder(argument, path):
     """Make the folder ``path`` where it is missing and make sure that files can be written there."""
-    path = Path(path).expanduser()
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{argument}={path!r} must be a path, not {type(path).__name__}")
+    path = Path(os.path.expanduser(path))
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -70,6 +77,9 @@ def download(url, path, check, most=None):
                 raise ConnectionError(f"the connection ended after {file.tell()} of {total} bytes")
             file.flush()
             check(file.name)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise ConnectionError(f"cannot download {url} ({error})") from None
     except (OSError, http.client.HTTPException) as error:
-        reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", None) or error
+        reason = getattr(error, "reason", None) or error
         raise ConnectionError(f"cannot download {url} ({reason})") from None

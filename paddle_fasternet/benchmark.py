@@ -72,35 +72,33 @@ def time_in_turn(calls, images, repeats=20, warmup=3):
     return {name: Timing(median, low, high, repeats, images) for name, (low, median, high) in quartiles.items()}
 
 
-def measure_model(model, image_size=224, batch_size=32, channels=3, repeats=20, warmup=3):
-    """Time the forward pass of ``model`` in evaluation mode on random images: latency of one, throughput of a batch.
+def measure_speed(model, preprocess, images, repeats=20, warmup=3):
+    """Time a network in evaluation mode.
+
+    Args:
+        model: a network on [N, C, S, S].
+        preprocess: an ``Augment`` that makes its input.
+        images: uint8 [N, C, H, W], the batch.
+        repeats, warmup: timed and untimed calls of each.
 
     Returns:
-        {"latency": Timing of one image, "throughput": Timing of a batch}.
+        {"latency": Timing of the forward pass on one image, "throughput": of that on the batch, "pipeline": of the way
+        from the images in memory to classes (preprocessing, network, argmax), timed in turn with "throughput"}.
     """
+    x = paddle.to_tensor(preprocess(images, None, None)[0])
+
+    def classify():
+        return model(paddle.to_tensor(preprocess(images, None, None)[0])).argmax(1).numpy()
+
     was_training = model.training
     model.eval()
-    batch = paddle.randn([batch_size, channels, image_size, image_size])
     try:
         with paddle.no_grad():
-            return {**time_in_turn({"latency": lambda: model(batch[:1])}, 1, repeats, warmup),
-                    **time_in_turn({"throughput": lambda: model(batch)}, batch_size, repeats, warmup)}
+            both = time_in_turn({"throughput": lambda: model(x), "pipeline": classify}, len(images), repeats, warmup)
+            return {**time_in_turn({"latency": lambda: model(x[:1])}, 1, repeats, warmup), **both}
     finally:
         if was_training:
             model.train()
-
-
-def measure_pipeline(model, preprocess, images, repeats=20, warmup=3):
-    """Time the whole way from uint8 images [N, C, H, W] in memory to classes: preprocessing, network, argmax."""
-    labels = np.zeros(len(images), np.int64)
-    model.eval()
-
-    def classify():
-        x, _ = preprocess(images, labels, None)
-        return model(paddle.to_tensor(x)).argmax(1).numpy()
-
-    with paddle.no_grad():
-        return time_in_turn({"pipeline": classify}, len(images), repeats, warmup)["pipeline"]
 
 
 def count_parameters(model):
@@ -117,8 +115,9 @@ def count_macs(model, image_size=224, channels=3):
 
     def count(layer, _, output):
         nonlocal total
-        # a weight is used once for each output pixel: [out, in / groups, kh, kw] times H W; Linear [in, out] times 1
-        total += int(np.prod(layer.weight.shape)) * int(np.prod(output.shape[2:]))
+        # a weight is used once for each output position: H W of [1, C, H, W], or whatever stands before [.., features]
+        positions = output.shape[2:] if isinstance(layer, nn.Conv2D) else output.shape[1:-1]
+        total += int(np.prod(layer.weight.shape)) * int(np.prod(positions))
 
     handles = [layer.register_forward_post_hook(count) for layer in model.sublayers(include_self=True)
                if isinstance(layer, (nn.Conv2D, nn.Linear))]

@@ -9,8 +9,9 @@ import paddle
 import paddle.nn.functional as F
 
 from . import __version__, plots
+from ._check import check_number
 from ._files import make_folder, write_json
-from .benchmark import count_macs, count_parameters, machine, measure_model, measure_pipeline
+from .benchmark import count_macs, count_parameters, machine, measure_speed
 from .data import AUGMENTATIONS, DATASETS, Augment, load_dataset, read_image
 from .model import create_model, list_models
 from .training import TrainConfig, evaluate, fit, load_run
@@ -24,13 +25,16 @@ _DEMO = {
 
 
 def main(arguments=None):
-    """Run one command; returns the exit status: 0, or 2 after an error, which is one line on stderr."""
+    """Run one command; returns the exit status: 0; 2 after an error, which goes to stderr; 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        print(f"paddle-fasternet {options.name}: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, FloatingPointError, MemoryError) as error:
+        print(f"paddle-fasternet {options.name}: {error or 'not enough memory'}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"paddle-fasternet {options.name}: stopped; files written until now stay", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -58,7 +62,7 @@ def _parser():
 
     evaluation = add("evaluate", _evaluate, "Classify the test images with a trained network; leaves pictures.")
     _add_run(evaluation)
-    _add_data(evaluation)
+    _add_data(evaluation, default=None)
     evaluation.add_argument("--out", default=None, help="folder for the pictures; default: the run's own")
 
     predict = add("predict", _predict, "Name what is in image files.")
@@ -69,8 +73,7 @@ def _parser():
     bench = add("benchmark", _benchmark, "Measure latency and throughput, of the network alone and of the whole way "
                                          "from images to classes: median and quartiles, warmed up, synchronised.")
     bench.add_argument("--run", default=None, help="folder of a trained network; default: a new --model")
-    bench.add_argument("--model", default="fasternet_t0",
-                       help=f"one of {', '.join(list_models())} (default: %(default)s)")
+    bench.add_argument("--model", default=None, help=f"one of {', '.join(list_models())}; default: fasternet_t0")
     bench.add_argument("--num-classes", type=int, default=1000, help="outputs of the new model (default: %(default)s)")
     bench.add_argument("--image-size", type=int, default=None, help="default: the run's own; 224 for a new model")
     bench.add_argument("--batch-size", type=int, default=32, help="images in a batch (default: %(default)s)")
@@ -92,14 +95,16 @@ def _parser():
     return parser
 
 
-def _add_data(parser):
-    parser.add_argument("--data", default="auto", help=f"one of {', '.join(DATASETS)} (default: %(default)s)")
+def _add_data(parser, default="auto"):
+    parser.add_argument("--data", default=default, help=f"one of {', '.join(DATASETS)} "
+                                                        f"(default: {default or 'what the run was trained on'})")
     parser.add_argument("--data-file", default=None, help="CIFAR-10 archive (cifar-10-python.tar.gz) or its folder")
 
 
 def _add_run(parser):
     parser.add_argument("--run", default="work/run", help="folder of a trained network (default: %(default)s)")
-    parser.add_argument("--which", default="best", help="best or final weights (default: %(default)s)")
+    parser.add_argument("--which", default="best", help="weights of the epoch that did best on the test images, or "
+                                                        "final (default: %(default)s)")
 
 
 def _add_config(parser):
@@ -136,7 +141,7 @@ def _train_and_report(config, train, test, out, overwrite):
 
 def _evaluate(options):
     run = load_run(options.run, options.which)
-    _, test = load_dataset(options.data, options.data_file)
+    _, test = load_dataset(options.data or run.data["name"], options.data_file)
     _evaluate_and_draw(run, test, options.out or options.run)
 
 
@@ -171,29 +176,32 @@ def _predict(options):
 
 
 def _benchmark(options):
+    if options.run and options.model:
+        raise ValueError(f"model={options.model!r} goes with a new model, run={options.run!r} has its own: give one")
+    if options.json:
+        make_folder("json", Path(options.json).parent)
     if options.run:
         run = load_run(options.run)
-        model, name, own_size, preprocess = run.model, run.config.model, run.config.image_size, run.preprocess
+        model, name, size, preprocess = run.model, run.config.model, run.config.image_size, run.preprocess
     else:
-        model, name, own_size = create_model(options.model, num_classes=options.num_classes), options.model, 224
-        preprocess = Augment("none", mean=[127.5] * 3, std=[64.0] * 3)
-    size = options.image_size or own_size
+        name, size, preprocess = options.model or "fasternet_t0", 224, Augment("none", mean=[127.5] * 3, std=[64.0] * 3)
+        model = create_model(name, num_classes=options.num_classes)
+    size = size if options.image_size is None else options.image_size
     result = _measure(model, preprocess, size, options.batch_size, options.repeats)
     _print_speed(name, size, result)
     if options.json:
-        path = Path(options.json)
-        make_folder("json", path.parent)
-        write_json(path, {"model": name, "image_size": size, "batchnorm_folded": False, "machine": machine(),
-                          **{key: value if isinstance(value, int) else value.to_dict()
-                             for key, value in result.items()}})
+        write_json(options.json, {"model": name, "image_size": size, "batchnorm_folded": False, "machine": machine(),
+                                  **{key: value if isinstance(value, int) else value.to_dict()
+                                     for key, value in result.items()}})
 
 
 def _measure(model, preprocess, size, batch_size, repeats=20):
+    size = check_number("image_size", size, low=1, integer=True)
+    batch_size = check_number("batch_size", batch_size, low=1, integer=True)
     images = np.random.RandomState(0).randint(0, 256, (batch_size, 3, size, size), np.uint8)
     preprocess = Augment("none", size, preprocess.mean, preprocess.std)
     return {"parameters": count_parameters(model), "macs": count_macs(model, size),
-            **measure_model(model, size, batch_size, repeats=repeats),
-            "pipeline": measure_pipeline(model, preprocess, images, repeats)}
+            **measure_speed(model, preprocess, images, repeats)}
 
 
 def _print_speed(name, size, result):

@@ -18,7 +18,7 @@ from ._check import check_choice, check_number
 
 def _same_conv(channels, kernel_size, groups=1):
     """A convolution of stride 1 that keeps H and W; an even kernel reaches one pixel further right and down."""
-    check_number("kernel_size", kernel_size, low=1, integer=True)
+    kernel_size = check_number("kernel_size", kernel_size, low=1, integer=True)
     before = (kernel_size - 1) // 2
     after = kernel_size - 1 - before
     padding = before if before == after else [before, after, before, after]
@@ -41,23 +41,26 @@ class PConv(nn.Layer):
     Shape: [N, dim, H, W] to the same; the input is never modified.
 
     Raises:
-        ValueError: ``n_div`` does not divide ``dim``, or ``forward`` is not known.
+        ValueError: ``n_div`` does not divide ``dim``, ``forward`` is not known, or the input has other channels.
     """
 
     def __init__(self, dim, kernel_size=3, n_div=4, forward="split_cat"):
         super().__init__()
-        check_number("dim", dim, low=1, integer=True)
-        check_number("n_div", n_div, low=1, integer=True)
+        dim = check_number("dim", dim, low=1, integer=True)
+        n_div = check_number("n_div", n_div, low=1, integer=True)
         check_choice("forward", forward, ("split_cat", "slicing"))
         if dim % n_div:
             divisors = [d for d in range(1, min(dim, 16) + 1) if dim % d == 0]
             raise ValueError(f"dim={dim} cannot be split into n_div={n_div} parts; n_div may be one of {divisors}")
+        self.dim = dim
         self.dim_conv = dim // n_div
         self.dim_untouched = dim - self.dim_conv
         self.forward_type = forward
         self.partial_conv3 = _same_conv(self.dim_conv, kernel_size)  # the name that published weights use
 
     def forward(self, x):
+        if x.shape[1] not in (self.dim, -1):  # -1: not known while a static graph is built
+            raise ValueError(f"input of shape {list(x.shape)} must be [N, {self.dim}, H, W]")
         if self.dim_untouched == 0:
             return self.partial_conv3(x)
         if self.forward_type == "slicing":
@@ -76,7 +79,7 @@ class DWConv(nn.Layer):
 
     def __init__(self, dim, kernel_size=3):
         super().__init__()
-        check_number("dim", dim, low=1, integer=True)
+        dim = check_number("dim", dim, low=1, integer=True)
         self.conv = _same_conv(dim, kernel_size, groups=dim)
 
     def forward(self, x):
@@ -95,10 +98,10 @@ class GConv(nn.Layer):
 
     def __init__(self, dim, kernel_size=3, groups=None):
         super().__init__()
-        check_number("dim", dim, low=1, integer=True)
+        dim = check_number("dim", dim, low=1, integer=True)
         if groups is None:
             groups = math.gcd(dim, 16)
-        check_number("groups", groups, low=1, integer=True)
+        groups = check_number("groups", groups, low=1, integer=True)
         if dim % groups:
             raise ValueError(f"dim={dim} cannot be split into groups={groups} groups")
         self.conv = _same_conv(dim, kernel_size, groups=groups)
@@ -112,7 +115,7 @@ class Conv(nn.Layer):
 
     def __init__(self, dim, kernel_size=3):
         super().__init__()
-        check_number("dim", dim, low=1, integer=True)
+        dim = check_number("dim", dim, low=1, integer=True)
         self.conv = _same_conv(dim, kernel_size)
 
     def forward(self, x):
@@ -151,7 +154,7 @@ def drop_path(x, drop_prob=0.0, training=False):
     Raises:
         ValueError: ``drop_prob`` is outside [0, 1].
     """
-    check_number("drop_prob", drop_prob, low=0, high=1)
+    drop_prob = check_number("drop_prob", drop_prob, low=0, high=1)
     if drop_prob == 0 or not training:
         return x
     keep = 1.0 - drop_prob
@@ -164,8 +167,7 @@ class DropPath(nn.Layer):
 
     def __init__(self, drop_prob=None):
         super().__init__()
-        self.drop_prob = 0.0 if drop_prob is None else drop_prob
-        check_number("drop_prob", self.drop_prob, low=0, high=1)
+        self.drop_prob = check_number("drop_prob", 0.0 if drop_prob is None else drop_prob, low=0, high=1)
 
     def forward(self, x):
         return drop_path(x, self.drop_prob, self.training)

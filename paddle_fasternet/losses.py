@@ -23,8 +23,7 @@ class LabelSmoothingCrossEntropy(nn.Layer):
 
     def __init__(self, smoothing=0.1):
         super().__init__()
-        check_number("smoothing", smoothing, low=0, high=1)
-        self.smoothing = smoothing
+        self.smoothing = check_number("smoothing", smoothing, low=0, high=1)
 
     def forward(self, logits, labels):
         if logits.ndim != 2:

@@ -10,8 +10,15 @@ detection mode puts a normalisation behind each). Parameter names are the origin
 import paddle
 from paddle import nn
 
-from ._check import check_choice, check_number
+from ._check import check_choice, check_number, check_sizes, check_type
 from .layers import DropPath, make_mixer
+from .weights import load_pretrained, shipped_arguments
+
+
+def _check_layers(**layers):
+    for argument, layer in layers.items():
+        if not callable(layer):
+            raise TypeError(f"{argument}={layer!r} must be a layer class, such as paddle.nn.ReLU")
 
 
 class FasterNetBlock(nn.Layer):
@@ -32,7 +39,9 @@ class FasterNetBlock(nn.Layer):
     def __init__(self, dim, mlp_ratio=2.0, n_div=4, drop_path=0.0, layer_scale_init_value=0.0, act_layer=nn.ReLU,
                  norm_layer=nn.BatchNorm2D, mixer="pconv"):
         super().__init__()
+        dim = check_number("dim", dim, low=1, integer=True)
         check_number("mlp_ratio", mlp_ratio, low=1 / dim)
+        _check_layers(act_layer=act_layer, norm_layer=norm_layer)
         check_number("layer_scale_init_value", layer_scale_init_value, low=0)
         hidden = int(dim * mlp_ratio)
         self.spatial_mixing = make_mixer(mixer, dim, n_div)
@@ -118,22 +127,24 @@ class FasterNet(nn.Layer):
                  patch_size=4, feature_dim=1280, drop_path_rate=0.1, layer_scale_init_value=0.0, act_layer=nn.ReLU,
                  norm_layer=nn.BatchNorm2D, mixer="pconv", merge_sizes=(2, 2, 2), embed_act=False):
         super().__init__()
-        for name, value, low in [("in_channels", in_channels, 1), ("num_classes", num_classes, 0),
-                                 ("embed_dim", embed_dim, 1), ("patch_size", patch_size, 1),
-                                 ("feature_dim", feature_dim, 1), *((f"depths={depths}", d, 0) for d in depths),
-                                 *((f"merge_sizes={merge_sizes}", m, 1) for m in merge_sizes)]:
-            check_number(name, value, low=low, integer=True)
-        check_number("drop_path_rate", drop_path_rate, low=0, high=1)
+        in_channels = check_number("in_channels", in_channels, low=1, integer=True)
+        num_classes = check_number("num_classes", num_classes, low=0, integer=True)
+        dim = check_number("embed_dim", embed_dim, low=1, integer=True)
+        patch_size = check_number("patch_size", patch_size, low=1, integer=True)
+        feature_dim = check_number("feature_dim", feature_dim, low=1, integer=True)
+        depths, merge_sizes = check_sizes("depths", depths, low=0), check_sizes("merge_sizes", merge_sizes, low=1)
+        drop_path_rate = check_number("drop_path_rate", drop_path_rate, low=0, high=1)
+        _check_layers(act_layer=act_layer, norm_layer=norm_layer)
         if len(merge_sizes) != len(depths) - 1:
             raise ValueError(f"merge_sizes={merge_sizes} must have one entry fewer than depths={depths}")
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.stride = patch_size
         embed_act_layer = act_layer if embed_act else nn.Identity
-        self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size, norm_layer, embed_act_layer)
+        self.patch_embed = PatchEmbed(in_channels, dim, patch_size, norm_layer, embed_act_layer)
 
         last_block = max(sum(depths) - 1, 1)
-        stages, dim = [], embed_dim
+        stages = []
         for i, depth in enumerate(depths):
             if i > 0:
                 stages.append(PatchMerging(dim, merge_sizes[i - 1], norm_layer, embed_act_layer))
@@ -158,6 +169,10 @@ class FasterNet(nn.Layer):
                 nn.initializer.Constant(0.0)(layer.bias)
 
     def _check_input(self, x):
+        check_type("input", x, paddle.Tensor)
+        own = self.patch_embed.proj.weight.dtype
+        if x.dtype not in (own, paddle.float16, paddle.bfloat16, paddle.float32):  # those that mixed precision casts
+            raise ValueError(f"input of type {x.dtype} must be {own}; uint8 images go through a run's preprocess first")
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"input of shape {list(x.shape)} must be [N, {self.in_channels}, H, W]")
         if min(x.shape[2:]) < self.stride:
@@ -202,18 +217,21 @@ def create_model(name, pretrained=False, num_classes=10, **kwargs):
 
     Args:
         name: one of ``list_models()``.
-        pretrained: False; or the path of a weight file (a head of another size starts fresh, and a message says so).
+        pretrained: True fetches PaddleClas's ImageNet-1k weights into Paddle's weight cache; "cifar10" takes those that
+            this package ships for T0 at 32 x 32 pixels; a path reads a file. A head of another size starts fresh, and
+            a line on stderr says so.
         num_classes: ten unless told otherwise.
         **kwargs: any other argument of ``FasterNet``, over the variant's own.
 
     Raises:
-        ValueError: the name is unknown.
+        ValueError: the name is unknown, or the weights do not fit.
+        ConnectionError: the weights cannot be fetched; the message says where to put them by hand.
         TypeError: an argument is unknown to ``FasterNet``.
     """
     check_choice("name", name, VARIANTS)
-    model = FasterNet(num_classes=num_classes, **{**VARIANTS[name], **kwargs})
+    shipped = shipped_arguments(name, pretrained)
+    model = FasterNet(num_classes=num_classes, **{**VARIANTS[name], **shipped, **kwargs})
     if pretrained:
-        from .weights import load_pretrained
         load_pretrained(model, name, pretrained)
     return model
 

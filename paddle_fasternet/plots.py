@@ -15,9 +15,8 @@ TRAIN, VAL, RIGHT, WRONG, INK = "#4C78A8", "#E4572E", "#2E7D32", "#C62828", "#33
 def save_figure(path, draw, *args, **kwargs):
     """Draw into a file, whole or not at all: ``save_figure("curve.png", plot_history, history)``."""
     from matplotlib.figure import Figure
-    figure = Figure()
+    figure, path = Figure(), Path(path).expanduser()
     draw(*args, figure=figure, **kwargs)
-    path = Path(path)
     with replacing(path) as file:
         figure.savefig(file, format=path.suffix.lstrip(".") or "png", dpi=150, bbox_inches="tight")
 
@@ -50,34 +49,44 @@ def plot_learning_curve(record, title="loss", ylabel="CE Loss", figure=None):
     Raises:
         ValueError: the record does not hold the quantity, or its lengths differ.
     """
+    curves = _curves(record, title)
     ax = _figure(figure, 7, 4.2).add_subplot()
-    _draw_curve(ax, record, title, ylabel)
+    _draw_curves(ax, curves, ylabel)
     ax.set_title(f"Learning curve of {title}", color=INK)
     return ax
 
 
 def plot_history(history, figure=None):
     """Loss and accuracy of a ``History`` side by side."""
+    loss, accuracy = _curves(history, "loss"), _curves(history, "acc")
     axes = _figure(figure, 11, 4).subplots(1, 2)
-    _draw_curve(axes[0], history, "loss", "cross-entropy")
-    _draw_curve(axes[1], history, "acc", "accuracy")
+    _draw_curves(axes[0], loss, "cross-entropy")
+    _draw_curves(axes[1], accuracy, "accuracy")
     axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    best = history.best
+    best = getattr(history, "best", None)
     if best:
         axes[1].set_title(f"best validation accuracy {best['val_acc']:.2%} after epoch {best['epoch']}", fontsize=10,
                           color=INK)
     return axes
 
 
-def _draw_curve(ax, record, quantity, ylabel):
-    record = getattr(record, "record", record)
-    for part, color in (("train", TRAIN), ("val", VAL)):
+def _curves(record, quantity):
+    """{"train" | "val": (steps, values)} out of a ``History`` or a record."""
+    record, curves = getattr(record, "record", record), {}
+    for part in ("train", "val"):
         try:
             steps, values = np.asarray(record[part]["iter"], float), np.asarray(record[part][quantity], float)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"record has no record[{part!r}][{quantity!r}] with its 'iter'") from error
         if len(steps) != len(values):
             raise ValueError(f"record[{part!r}] has {len(values)} values of {quantity!r} for {len(steps)} steps")
+        curves[part] = steps, values
+    return curves
+
+
+def _draw_curves(ax, curves, ylabel):
+    for part, color in (("train", TRAIN), ("val", VAL)):
+        steps, values = curves[part]
         if not len(steps):
             continue
         window = len(steps) // 60 if part == "train" else 0
@@ -98,8 +107,8 @@ def show_images(imgs, num_rows, num_cols, pred=None, gt=None, scale=1.5, figure=
     """Draw a grid of images, with predicted and true names where they are given.
 
     Args:
-        imgs: arrays or tensors [H, W, C] or [C, H, W], uint8 or float; floats beyond 0..1 are stretched to it, each
-            image for itself.
+        imgs: arrays or tensors [H, W, C] or [C, H, W]; integers are 0..255, floats 0..1. An image with other values
+            is stretched between its own extremes.
         num_rows, num_cols: of the grid; further images are left out.
         pred, gt: names, one for each image. With both, right is green and wrong red with the true name below.
         scale: side of a cell in inches.
@@ -140,18 +149,23 @@ def _displayable(image):
         image = image[..., 0]
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] != 3):
         raise ValueError(f"an image of shape {image.shape} is neither [H, W, C] nor [C, H, W] with C 1 or 3")
-    if image.dtype != np.uint8:
-        image = image.astype(float)
-        low, high = image.min(), image.max()
-        if low < 0 or high > 1:
-            image = (image - low) / max(high - low, 1e-12)
-    return image
+    if image.dtype == np.uint8:
+        return image
+    image = image / 255 if image.dtype.kind in "iu" else image.astype(float)
+    low, high = image.min(), image.max()
+    return (image - low) / max(high - low, 1e-12) if low < 0 or high > 1 else image
 
 
 def confusion_matrix(labels, predicted, num_classes):
     """Counts [true, predicted] of integer labels, int64 [K, K]."""
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if labels.shape != predicted.shape or labels.ndim != 1:
+        raise ValueError(f"labels of shape {labels.shape} and predicted of shape {predicted.shape} must both be [N]")
+    for argument, values in (("labels", labels), ("predicted", predicted)):
+        if values.size and (values.min() < 0 or values.max() >= num_classes):
+            raise ValueError(f"{argument} from {values.min()} to {values.max()} are outside the {num_classes} classes")
     counts = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(counts, (np.asarray(labels), np.asarray(predicted)), 1)
+    np.add.at(counts, (labels, predicted), 1)
     return counts
 
 

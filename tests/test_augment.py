@@ -136,6 +136,23 @@ def test_both_mixes_take_turns():
     assert kinds == {True, False}
 
 
+def test_the_layout_of_the_set_does_not_matter():
+    images, labels = some(6, 16)
+    turned = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    assert not turned.flags.c_contiguous
+    for spec in ("none", "flip,shift=2,jitter,crop,rotate,cutout,mixup", "cutmix"):
+        expected, got = (raw(spec, 16)(x, labels, np.random.default_rng(0))[0] for x in (images, turned))
+        np.testing.assert_array_equal(expected, got)
+        assert got.flags.c_contiguous
+
+
+def test_crops_downwards_average_as_evaluation_does():
+    noise = np.random.default_rng(0).integers(0, 256, (4, 3, 128, 128), dtype=np.uint8)
+    plain, cropped = (raw(spec, 16)(noise, np.zeros(4, int), np.random.default_rng(0))[0]
+                      for spec in ("none", "crop=1"))
+    assert cropped.std() == pytest.approx(plain.std(), rel=0.3)  # every pixel averages 64; untreated it is 8 times that
+
+
 def test_resize():
     x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
     np.testing.assert_allclose(resize(x, 2)[0, 0], [[2.5, 4.5], [10.5, 12.5]])  # averages downwards
@@ -189,6 +206,17 @@ def test_bad_arguments():
         Augment("mixup")
     with pytest.raises(ValueError, match="std="):
         Augment("none", std=(0,))
+    images, labels = some()
+    with pytest.raises(TypeError, match="float64 must be a uint8 array"):
+        raw("none")(images / 255, labels, None)
+    with pytest.raises(ValueError, match="random augmentation needs rng"):
+        raw("flip")(images, labels, None)
+    with pytest.raises(ValueError, match="8 x 6 pixels are not square: give image_size"):
+        raw("none")(images[..., :6], labels, None)
+    with pytest.raises(ValueError, match="label 9 is outside num_classes=4"):
+        raw("mixup")(images, labels * 0 + 9, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="must be finite"):
+        Augment("none", mean=(float("nan"),))
     with pytest.raises(ValueError, match="image_size=0"):
         Augment("none", 0)
     with pytest.raises(ValueError, match=r"shift=8 must be smaller than the image \(8 x 8"):

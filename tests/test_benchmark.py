@@ -10,8 +10,7 @@ from paddle_fasternet.benchmark import (
     count_macs,
     count_parameters,
     machine,
-    measure_model,
-    measure_pipeline,
+    measure_speed,
     time_in_turn,
 )
 from paddle_fasternet.data import Augment
@@ -42,14 +41,15 @@ def test_macs_by_hand():
     assert count_macs(model, 8) == 16 * 216 + 4 * 144 + 160
     assert count_parameters(model) == 8 * 27 + 8 + 8 * 18 + 8 + 160 + 5
     assert model.training
+    # a Linear over positions: [1, 3, 16] to [1, 3, 5]
+    assert count_macs(nn.Sequential(nn.Flatten(2), nn.Linear(16, 5)), 4) == 3 * 16 * 5
 
 
 def test_measuring_leaves_the_mode_and_counts_images():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
-    result = measure_model(model, image_size=8, batch_size=4, repeats=2, warmup=0)
-    assert result["latency"].images == 1 and result["throughput"].images == 4 and model.training
-    images = np.zeros((6, 3, 8, 8), np.uint8)
-    assert measure_pipeline(model, Augment(), images, repeats=2, warmup=0).images == 6
+    result = measure_speed(model, Augment("none", 8), np.zeros((6, 3, 16, 16), np.uint8), repeats=2, warmup=0)
+    assert {name: timing.images for name, timing in result.items()} == {"latency": 1, "throughput": 6, "pipeline": 6}
+    assert model.training
 
 
 def test_machine_says_what_a_record_needs():

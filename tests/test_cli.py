@@ -33,7 +33,7 @@ def test_train_evaluate_predict_benchmark(tmp_path, capsys):
     assert "data: digits, 1,437 training and 360 test images" in said and "after the last epoch, at best" in said
     assert json.loads((tmp_path / "run/config.json").read_text())["config"]["augment"] == "shift"
 
-    assert cli.main(["evaluate", "--run", "run", "--data", "digits", "--out", "pictures"]) == 0
+    assert cli.main(["evaluate", "--run", "run", "--out", "pictures"]) == 0  # on the run's own data
     accuracy = float(capsys.readouterr().out.split("accuracy ")[1].split("%")[0])
     assert accuracy > 40
     for name in ("predictions.png", "confusion.png", "class_accuracy.png"):
@@ -59,6 +59,15 @@ def test_demo_takes_the_digits_where_there_is_no_network(tmp_path, capsys, monke
     assert "Taking the embedded handwritten digits" in captured.err
     assert "images a second" in captured.out and (tmp_path / "demo/learning_curve.png").exists()
     assert cli.main(["demo", "--out", "demo"]) == 0  # again, over the first
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load_dataset", interrupted)
+    assert cli.main(["train"]) == 130
+    assert capsys.readouterr().err == "paddle-fasternet train: stopped; files written until now stay\n"
 
 
 def test_every_setting_is_an_option_with_its_default():
@@ -105,6 +114,9 @@ def test_help_teaches(command, capsys):
     (["convert", "missing.pth", "a.pth"], "missing.pth"),
     (["convert", "black.png", "a.onnx"], "must end in one of: .pdparams"),
     (["benchmark", "--model", "resnet"], "name='resnet' is not known"),
+    (["benchmark", "--image-size", "0"], "image_size=0 must be an integer >= 1"),
+    (["benchmark", "--batch-size", "0"], "batch_size=0 must be an integer >= 1"),
+    (["benchmark", "--run", "run", "--model", "fasternet_s"], "run='run' has its own: give one"),
     (["benchmark", "--image-size", "16"], "input of 16 x 16 pixels is smaller than the network's stride 32"),
 ])
 def test_errors_are_one_line_and_status_2(arguments, message, capsys):

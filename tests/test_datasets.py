@@ -38,6 +38,7 @@ def no_machine(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PADDLE_FASTERNET_DATA", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.chdir(tmp_path / "cwd")
     monkeypatch.setattr(module, "CIFAR10_URL", "http://127.0.0.1:9/cifar-10-python.tar.gz")
 
@@ -218,6 +219,9 @@ def test_image_set_refuses(images, labels, message):
 def test_cifar10_labels():
     import paddle
     assert get_cifar10_labels([3, 5]) == get_cifar10_labels(paddle.to_tensor([3, 5])) == ["cat", "dog"]
+    for bad in ([10], [-1], [2.5]):
+        with pytest.raises(ValueError, match="must be integers in 0..9"):
+            get_cifar10_labels(bad)
 
 
 def test_read_image(tmp_path):
@@ -234,6 +238,14 @@ def test_read_image(tmp_path):
                 quality=100, subsampling=0)
     assert np.abs(read_image(tmp_path / "c.jpg").astype(int)
                   - np.rot90(pixels[:6], -1).transpose(2, 0, 1)).mean() < 25
+
+
+def test_read_image_scales_16_bits_and_puts_transparency_on_white(tmp_path):
+    from PIL import Image
+    Image.fromarray(np.full((4, 4), 257 * 100, np.uint16)).save(tmp_path / "deep.png")
+    assert (read_image(tmp_path / "deep.png") == 100).all()
+    Image.new("RGBA", (4, 4), (9, 9, 9, 0)).save(tmp_path / "clear.png")
+    assert (read_image(tmp_path / "clear.png") == 255).all()
 
 
 def test_files_that_are_not_images(tmp_path):

@@ -66,6 +66,16 @@ def test_pconv_becomes_static_with_the_same_answer(forward):
     np.testing.assert_allclose(paddle.jit.to_static(layer)(x).numpy(), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("forward", ["split_cat", "slicing"])
+def test_pconv_refuses_other_channels(forward):
+    with pytest.raises(ValueError, match=r"input of shape \[1, 9, 4, 4\] must be \[N, 8, H, W\]"):
+        PConv(8, forward=forward)(paddle.ones([1, 9, 4, 4]))
+
+
+def test_numpy_numbers_are_numbers():
+    assert PConv(np.int64(8), np.int32(3), np.int64(2))(paddle.ones([1, 8, 4, 4])).shape == [1, 8, 4, 4]
+
+
 def test_even_kernels_reach_right_and_down():
     layer = PConv(1, kernel_size=2, n_div=1)
     layer.partial_conv3.weight.set_value(np.array([[[[0, 0], [0, 1]]]], np.float32))

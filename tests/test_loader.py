@@ -81,6 +81,13 @@ def test_default_normalisation_is_the_sets_own():
     assert x.mean().item() == pytest.approx(0, abs=1e-5) and x.std(unbiased=False).item() == pytest.approx(1, abs=1e-5)
 
 
+def test_bad_types():
+    with pytest.raises(TypeError, match="images must be a ImageSet, not ndarray"):
+        Loader(np.zeros((2, 3, 4, 4), np.uint8))
+    with pytest.raises(TypeError, match="augment must be a Augment, not str"):
+        Loader(numbered(), 4, "flip")
+
+
 @pytest.mark.parametrize(("kwargs", "message"), [
     ({"batch_size": 0}, "batch_size=0"), ({"seed": -1}, "seed=-1"), ({"workers": -1}, "workers=-1"),
     ({"batch_size": 24, "drop_last": True}, "batch_size=24 is more than the 23 images")])

@@ -194,6 +194,24 @@ def test_bad_values_are_named(call, message):
         call()
 
 
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: tiny(depths=3), "depths=3 must be a sequence of integers"),
+    (lambda: tiny(merge_sizes=2), "merge_sizes=2 must be a sequence of integers"),
+    (lambda: tiny(act_layer="relu"), "act_layer='relu' must be a layer class"),
+    (lambda: FasterNetBlock("8"), "dim='8' must be an integer"),
+    (lambda: tiny()(np.ones([1, 3, 32, 32], np.float32)), "input must be a Tensor, not ndarray"),
+])
+def test_bad_types_are_named(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float64"])
+def test_inputs_of_other_types_are_refused(dtype):
+    with pytest.raises(ValueError, match=f"input of type .*{dtype} must be .*float32; uint8 images go through"):
+        tiny()(paddle.ones([1, 3, 32, 32]).astype(dtype))
+
+
 def test_an_unknown_argument_is_named():
     with pytest.raises(TypeError, match="patch_sz"):
         create_model("fasternet_t0", patch_sz=2)

@@ -55,6 +55,7 @@ def test_history_is_drawn_and_saved(tmp_path):
 def test_records_that_are_none(record, message):
     with pytest.raises(ValueError, match=message):
         plot_learning_curve(record)
+    assert not plt.get_fignums()
 
 
 @settings(deadline=None, max_examples=25)
@@ -96,6 +97,13 @@ def test_confusion():
     assert plots.confusion_matrix(labels, predicted, 3).tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 1]]
     ax = plots.plot_confusion(labels, predicted, ["a", "b", "c"])
     assert sorted(text.get_text() for text in ax.texts) == ["100", "33", "50", "50", "67"]
+
+
+def test_confusion_refuses():
+    with pytest.raises(ValueError, match="must both be"):
+        plots.confusion_matrix([0, 1, 1], [0], 2)
+    with pytest.raises(ValueError, match="predicted from -1 to 1 are outside the 2 classes"):
+        plots.confusion_matrix([0, 1], [-1, 1], 2)
 
 
 def test_class_accuracy():

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_fasternet import History, TrainConfig, evaluate, fit, load_run
+from paddle_fasternet import FasterNetBlock, History, TrainConfig, evaluate, fit, load_run
 from paddle_fasternet.data import Augment, ImageSet
 from paddle_fasternet.model import VARIANTS
 from paddle_fasternet.training.fit import WeightAverage, _build_optimizer, learning_rate
@@ -90,18 +90,18 @@ def test_learning_rate_warms_up_and_falls_as_a_cosine():
     assert rates[0] == pytest.approx(1 / 11) and max(rates) == rates[10] == 1.0 and rates[49] > 0
     assert rates[30] == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
     assert sorted(rates[:11]) == rates[:11] and sorted(rates[10:], reverse=True) == rates[10:]
-    assert min(learning_rate(TrainConfig(epochs=2, lr=1.0, warmup_epochs=9), s, 3) for s in range(6)) > 0
+    assert min(learning_rate(TrainConfig(epochs=2, lr=1.0, warmup_epochs=2), s, 3) for s in range(6)) > 0
 
 
 def test_norms_biases_and_layer_scale_are_not_decayed():
-    model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 1), paddle.nn.BatchNorm2D(4))
+    model = FasterNetBlock(4, layer_scale_init_value=0.3)
     before = {name: p.numpy().copy() for name, p in model.named_parameters()}
     optimizer = _build_optimizer(model, TrainConfig(lr=0.1, weight_decay=0.5))
-    (model(paddle.zeros([2, 3, 2, 2])).sum() * 0).backward()  # no gradient: what changes is decay
+    (model(paddle.zeros([2, 4, 2, 2])).sum() * 0).backward()  # no gradient: what changes is decay
     optimizer.step()
     changed = {name for name, p in model.named_parameters() if np.abs(p.numpy() - before[name]).max() > 1e-6
                and not p.stop_gradient}
-    assert changed == {"0.weight"}
+    assert changed == {"spatial_mixing.partial_conv3.weight", "mlp.0.weight", "mlp.3.weight"}
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_set, tmp_path, monkeypatch):
@@ -130,16 +130,73 @@ def test_a_run_is_not_written_over_unasked(tiny_set, tmp_path):
     fit(config, tiny_set, tiny_set, tmp_path / "run", overwrite=True, progress=False)
 
 
-def test_bad_runs_leave_nothing(tiny_set, tmp_path):
+def test_bad_runs_leave_nothing(tiny_set, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="out_dir=.*cannot be written"):
         fit(TrainConfig(**QUICK), tiny_set, tiny_set, tmp_path / "file" / "run", progress=False)
-    with pytest.raises(ValueError, match="image_size=8: input of 8 x 8 pixels is smaller than the network's stride 16"):
+    with pytest.raises(ValueError, match="input of 8 x 8 pixels is smaller than the network's stride 16"):
         fit(TrainConfig(**QUICK, image_size=8), tiny_set, tiny_set, tmp_path / "run", progress=False)
     other = ImageSet(tiny_set.images, tiny_set.labels, ("a", "b", "c", "d"))
     with pytest.raises(ValueError, match="train has the classes .*, val has"):
         fit(TrainConfig(**QUICK), tiny_set, other, tmp_path / "run", progress=False)
-    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+    with pytest.raises(ValueError, match=r"shift=32 must be smaller than the image \(32 x 32"):
+        fit(TrainConfig(**{**QUICK, "augment": "shift=32"}), tiny_set, tiny_set, tmp_path / "run", progress=False)
+    grey = ImageSet(tiny_set.images[:, :1], tiny_set.labels, tiny_set.class_names)
+    with pytest.raises(ValueError, match="images of 1 channels need a mean and a std for each, not 3 and 3"):
+        fit(TrainConfig(**QUICK), tiny_set, grey, tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match="amp='float16' needs a GPU"):
+        fit(TrainConfig(**QUICK, amp="float16"), tiny_set, tiny_set, tmp_path / "run", progress=False)
+    for config, train, out, message in [({"epochs": 1}, tiny_set, "run", "config must be a TrainConfig, not dict"),
+                                        (TrainConfig(), tiny_set.images, "run", "train must be a ImageSet"),
+                                        (TrainConfig(**QUICK), tiny_set, None, "out_dir=None must be a path")]:
+        with pytest.raises(TypeError, match=message):
+            fit(config, train, tiny_set, out and tmp_path / out, progress=False)
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(ValueError, match="one process; it was started as one of 2"):
+        fit(TrainConfig(**QUICK), tiny_set, tiny_set, tmp_path / "run", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_nobody_elses_files_are_removed(tiny_set, tmp_path):
+    config = TrainConfig(**{**QUICK, "epochs": 1})
+    (tmp_path / "config.json").write_text('{"my": "app"}')
+    with pytest.raises(FileExistsError, match="config.json is not of this library and stays as it is"):
+        fit(config, tiny_set, tiny_set, tmp_path, overwrite=True, progress=False)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "history.json").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        fit(config, tiny_set, tiny_set, tmp_path, progress=False)
+    assert (tmp_path / "history.json").read_text() == "mine"
+
+
+def test_a_validation_loss_that_is_not_finite_overwrites_nothing(tiny_set, tmp_path, monkeypatch):
+    config = TrainConfig(**QUICK)
+    real, calls = fit_module.evaluate, []
+
+    def broken(*args, **kwargs):
+        calls.append(1)
+        result = real(*args, **kwargs)
+        return result if len(calls) == 1 else fit_module.Evaluation(float("inf"), 0.0, result.probabilities)
+
+    monkeypatch.setattr(fit_module, "evaluate", broken)
+    with pytest.raises(FloatingPointError, match=r"the validation loss is inf at step 4 \(epoch 2\)"):
+        fit(config, tiny_set, tiny_set, tmp_path, progress=False)
+    run = load_run(tmp_path, "final")
+    assert len(run.history.epochs) == 1
+    assert real(run.model, tiny_set, run.preprocess).loss == pytest.approx(run.history.epochs[0]["val_loss"], abs=1e-5)
+    # what died before its first epoch is no run that stands in the way
+    calls.append(1)
+    with pytest.raises(FloatingPointError):
+        fit(config, tiny_set, tiny_set, tmp_path / "early", progress=False)
+    monkeypatch.setattr(fit_module, "evaluate", real)
+    fit(config, tiny_set, tiny_set, tmp_path / "early", progress=False)
+
+
+def test_numpy_numbers_are_numbers(tiny_set, tmp_path):
+    config = TrainConfig(**{**QUICK, "epochs": np.int64(1), "lr": np.float32(0.001),
+                            "merge_sizes": np.array([2, 2, 2])})
+    fit(config, tiny_set, tiny_set, tmp_path, progress=False)
+    assert load_run(tmp_path).config.epochs == 1 and type(config.lr) is float
 
 
 def test_a_failed_write_keeps_the_good_file(tmp_path, monkeypatch):
@@ -164,7 +221,7 @@ def test_evaluate_by_hand(tiny_set):
     assert result.accuracy == 0.25 and (result.predicted == 1).all() and model.training
     expected = math.log(3 + math.e) - 0.25
     assert result.loss == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(ValueError, match="the network has 2 outputs, the images have 4 classes"):
+    with pytest.raises(ValueError, match=r"the network has outputs of shape \[40, 2\], the images have 4 classes"):
         evaluate(paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(3072, 2)), tiny_set)
 
 
@@ -191,7 +248,10 @@ def test_a_damaged_run(tiny_set, tmp_path, name, content, message):
     ("epochs", 0, "epochs=0 must be an integer >= 1"), ("batch_size", 1, "batch_size=1: normalisation"),
     ("lr", 0, "lr=0 would train nothing"), ("lr", -1.0, "lr=-1.0"), ("lr", float("inf"), "lr=inf"),
     ("smoothing", 1.1, "smoothing=1.1"), ("drop_path_rate", 2, "drop_path_rate=2"), ("seed", -1, "seed=-1"),
-    ("merge_sizes", (2, 0, 2), r"merge_sizes=\(2, 0, 2\)=0"), ("augment", "fliip", "augment='fliip'.*'flip'"),
+    ("merge_sizes", (2, 0, 2), r"merge_sizes=\(2, 0, 2\) must hold integers >= 1"),
+    ("augment", "fliip", "augment='fliip'.*'flip'"), ("augment", "shift=1.5", "whole"),
+    ("merge_sizes", (2, 2), r"merge_sizes=\(2, 2\) must have 3 entries"), ("seed", 2**64, "seed=18446744073709551616"),
+    ("warmup_epochs", 11, "warmup_epochs=11 is longer than the training, epochs=10"),
     ("ema_decay", 1.5, "ema_decay=1.5"), ("n_div", 0, "n_div=0")])
 def test_config_refuses_values(field, value, message):
     with pytest.raises(ValueError, match=message):
@@ -199,7 +259,8 @@ def test_config_refuses_values(field, value, message):
 
 
 @pytest.mark.parametrize(("field", "value"), [
-    ("epochs", 1.5), ("epochs", "3"), ("lr", "fast"), ("embed_act", 1), ("merge_sizes", 2), ("merge_sizes", "222"),
+    ("epochs", 1.5), ("epochs", np.array([1, 2])), ("merge_sizes", None),
+    ("epochs", "3"), ("lr", "fast"), ("embed_act", 1), ("merge_sizes", 2), ("merge_sizes", "222"),
     ("augment", None), ("patch_size", None), ("seed", True)])
 def test_config_refuses_types(field, value):
     with pytest.raises(TypeError, match=field):

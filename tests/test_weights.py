@@ -16,7 +16,15 @@ import pytest
 from paddle import nn
 
 from paddle_fasternet.model import VARIANTS, FasterNet, create_model
-from paddle_fasternet.weights import convert, load_pretrained, load_weights, pretrained, read_weights, save_weights
+from paddle_fasternet.weights import (
+    CIFAR10_RUN,
+    convert,
+    load_pretrained,
+    load_weights,
+    pretrained,
+    read_weights,
+    save_weights,
+)
 from paddle_fasternet.weights.write import write_arrays
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -542,6 +550,20 @@ def test_pretrained_is_fetched_once_and_loaded(server, published, capfd):
     after = state(ten)
     assert all(after[name] == published[1][name] for name in after if not name.startswith("head."))
     assert after["head.weight"][0] == [1280, 10]
+
+
+def test_the_shipped_weights_classify_as_their_run_did():
+    from paddle_fasternet import load_run
+    model = create_model("fasternet_t0", pretrained="cifar10")
+    run = load_run(CIFAR10_RUN, "final")
+    model.eval()
+    assert run.class_names[3] == "cat" and run.history.epochs[-1]["val_acc"] > 0.7
+    x = paddle.randn([2, 3, 32, 32])
+    np.testing.assert_array_equal(model(x).numpy(), run.model(x).numpy())
+    fresh = create_model("fasternet_t0", pretrained="cifar10", num_classes=7)
+    np.testing.assert_array_equal(fresh.patch_embed.proj.weight.numpy(), model.patch_embed.proj.weight.numpy())
+    with pytest.raises(ValueError, match="'cifar10' is shipped for fasternet_t0 alone, not for fasternet_s"):
+        create_model("fasternet_s", pretrained="cifar10")
 
 
 def test_a_broken_download_leaves_nothing(server):

@@ -53,6 +53,8 @@ def parse_augment(text):
         except ValueError:
             raise ValueError(f"augment={item!r}: {strength!r} is not a number") from None
         check_number(f"augment {name}", chosen[name], low=low, high=high)
+        if isinstance(default, int) and chosen[name] % 1:
+            raise ValueError(f"augment={item!r}: {name} takes whole pixels")
     return chosen
 
 
@@ -61,7 +63,7 @@ class Augment:
 
     Args:
         augment: what to do, see ``parse_augment``; "none" only normalises and resizes.
-        image_size: side S of the square output; None keeps the images' size.
+        image_size: side S of the square output; None keeps the size of square images.
         mean, std: of each channel, in 0..255.
         num_classes: K, needed where labels are mixed.
 
@@ -75,23 +77,36 @@ class Augment:
 
     def __init__(self, augment="none", image_size=None, mean=(127.5,), std=(127.5,), num_classes=None):
         self.strength = parse_augment(augment)
-        if image_size is not None:
-            check_number("image_size", image_size, low=1, integer=True)
-        self.image_size = image_size
+        self.image_size = None if image_size is None else check_number("image_size", image_size, low=1, integer=True)
         self.mean = np.asarray(mean, np.float32).reshape(-1, 1, 1)
         self.std = np.asarray(std, np.float32).reshape(-1, 1, 1)
-        if not (self.std > 0).all():
-            raise ValueError(f"std={std} must be above 0")
+        if not np.isfinite(self.mean).all() or not (np.isfinite(self.std) & (self.std > 0)).all():
+            raise ValueError(f"mean={mean} and std={std} must be finite, and std above 0")
         self.mixes = [name for name in ("mixup", "cutmix") if name in self.strength]
         if self.mixes and num_classes is None:
             raise ValueError(f"augment={augment!r} mixes labels: give num_classes")
         self.num_classes = num_classes
 
+    def _check(self, images, labels, rng):
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+            raise TypeError(f"images of shape {np.shape(images)} and type {getattr(images, 'dtype', type(images))} "
+                            "must be a uint8 array [N, C, H, W]")
+        if len(self.mean) not in (1, images.shape[1]) or len(self.std) not in (1, images.shape[1]):
+            raise ValueError(f"images of {images.shape[1]} channels need a mean and a std for each, not "
+                             f"{len(self.mean)} and {len(self.std)}")
+        if self.image_size is None and images.shape[2] != images.shape[3]:
+            raise ValueError(f"images of {images.shape[2]} x {images.shape[3]} pixels are not square: give image_size")
+        if self.strength and rng is None:
+            raise ValueError("random augmentation needs rng, a numpy.random.Generator")
+        if self.mixes and len(labels) and labels.max() >= self.num_classes:
+            raise ValueError(f"label {labels.max()} is outside num_classes={self.num_classes}")
+
     def __call__(self, images, labels, rng):
+        self._check(images, labels, rng)
         size = self.image_size or images.shape[-1]
         has = self.strength
         images = _flip_shift(images, has.get("flip", 0), int(has.get("shift", 0)), rng)
-        x = images.astype(np.float32)
+        x = images.astype(np.float32, order="C")  # planes are then contiguous, whatever the set's layout
         if has.get("jitter"):
             _jitter(x, has["jitter"], rng)
         x -= self.mean
@@ -125,11 +140,15 @@ def resize(x, size):
     n, channels, height, width = x.shape
     if (height, width) == (size, size):
         return x
-    how = cv2.INTER_AREA if size < min(height, width) else cv2.INTER_LINEAR
+    how = _interpolation(height, width, size)
     out = np.empty((n, channels, size, size), np.float32)
     for plane, target in zip(x.reshape(-1, height, width), out.reshape(-1, size, size)):
         cv2.resize(plane, (size, size), dst=target, interpolation=how)
     return out
+
+
+def _interpolation(height, width, size):
+    return cv2.INTER_AREA if size < min(height, width) else cv2.INTER_LINEAR
 
 
 def _flip_shift(images, flip, shift, rng):
@@ -180,7 +199,8 @@ def _crop_rotate(x, size, smallest, degrees, fill, rng):
     centre = ((size - 1) / 2, (size - 1) / 2)
     for image, target, (top, left, h, w), angle in zip(x, out, boxes, angles):
         # [H, W, C]: OpenCV turns three interleaved channels in half the time of three planes
-        part = cv2.resize(image[:, top:top + h, left:left + w].transpose(1, 2, 0), (size, size))
+        part = cv2.resize(image[:, top:top + h, left:left + w].transpose(1, 2, 0), (size, size),
+                          interpolation=_interpolation(h, w, size))
         if degrees:
             turn = cv2.getRotationMatrix2D(centre, angle, 1.0)
             part = cv2.warpAffine(part, turn, (size, size), flags=how, borderValue=fill)

@@ -61,7 +61,7 @@ class ImageSet:
         if outside.any():
             raise ValueError(f"label {labels[outside][0]} of image {int(outside.argmax())} is outside the "
                              f"{len(self.class_names)} classes")
-        for field, value in [("images", images), ("labels", labels.astype(np.int64)),
+        for field, value in [("images", np.ascontiguousarray(images)), ("labels", labels.astype(np.int64)),
                              ("class_names", tuple(map(str, self.class_names)))]:
             object.__setattr__(self, field, value)
 
@@ -74,9 +74,9 @@ class ImageSet:
 
     @functools.cached_property
     def _statistics(self):
-        # a histogram of 256 values for each channel: exact, and never a float copy of the set
-        counts = np.stack([np.bincount(self.images[:, c].ravel(), minlength=256)
-                           for c in range(self.images.shape[1])])
+        # a histogram of 256 values for each channel: exact, and no more than a block of images is copied
+        counts = sum(np.stack([np.bincount(block[:, c].ravel(), minlength=256) for c in range(block.shape[1])])
+                     for block in np.array_split(self.images, -(-len(self.images) // 1024)))
         share, value = counts / counts.sum(1, keepdims=True), np.arange(256)
         mean = share @ value
         return mean, np.sqrt(np.maximum(share @ value**2 - mean**2, 1e-6))
@@ -130,7 +130,10 @@ def load_dataset(name="auto", data_file=None):
 
 def get_cifar10_labels(labels):
     """Names of CIFAR-10 labels: [3, 5] gives ["cat", "dog"]. Takes a list, an array or a tensor."""
-    return [CIFAR10_CLASSES[int(i)] for i in np.asarray(labels).reshape(-1)]
+    labels = np.asarray(labels).reshape(-1)
+    if labels.size and (labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9):
+        raise ValueError(f"labels={labels.tolist()} must be integers in 0..9")
+    return [CIFAR10_CLASSES[i] for i in labels]
 
 
 def _find_cifar10(data_file):
@@ -142,7 +145,7 @@ def _find_cifar10(data_file):
             if not path.exists():
                 raise FileNotFoundError(f"{origin}={str(value)!r}: there is no such file")
             return path
-    for folder in (Path.cwd(), Path.home()):
+    for folder in (Path.cwd(), Path(os.path.expanduser("~"))):
         mounted = sorted(folder.glob(f"data/data*/{ARCHIVE}"))
         if mounted:
             return mounted[0]
@@ -150,7 +153,7 @@ def _find_cifar10(data_file):
 
 
 def _cache_path():
-    return Path.home() / ".cache" / "paddle" / "dataset" / "cifar" / ARCHIVE  # as paddle.vision.datasets.Cifar10
+    return Path(os.path.expanduser("~/.cache/paddle/dataset/cifar")) / ARCHIVE  # as paddle.vision.datasets.Cifar10
 
 
 def _download_cifar10():
@@ -192,8 +195,8 @@ def read_cifar10(path):
         train = _image_set([batches[name] for name in _TRAIN_BATCHES], source)
         test = _image_set([batches["test_batch"]], source)
     except (ValueError, KeyError, EOFError, OSError, zlib.error, tarfile.TarError) as error:
-        raise ValueError(f"{path} is not a readable CIFAR-10 archive: {error}. Delete it and it is downloaded again, "
-                         "or name another with data_file") from error
+        way_out = "delete it to have it downloaded again" if path == _cache_path() else "name another with data_file"
+        raise ValueError(f"{path} is not a readable CIFAR-10 archive: {error}; {way_out}") from error
     return train, test
 
 

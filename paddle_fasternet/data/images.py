@@ -6,7 +6,7 @@ import numpy as np
 
 
 def read_image(path):
-    """Read an image file as uint8 [3, S, S]: upright, in colour, and its central square.
+    """Read an image file as uint8 [3, S, S]: upright, in colour, on white, and its central square.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -20,7 +20,13 @@ def read_image(path):
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+                image = ImageOps.exif_transpose(image)
+                if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion cuts instead of scaling
+                    image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+                if image.has_transparency_data:
+                    white = Image.new("RGBA", image.size, "white")
+                    image = Image.alpha_composite(white, image.convert("RGBA"))
+                pixels = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} is not an image that can be read: {error}") from error
     height, width = pixels.shape[:2]

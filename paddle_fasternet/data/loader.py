@@ -6,8 +6,9 @@ import numpy as np
 import paddle
 from paddle.utils import dlpack
 
-from .._check import check_number
+from .._check import check_number, check_type
 from .augment import Augment
+from .datasets import ImageSet
 
 
 class Loader:
@@ -27,9 +28,10 @@ class Loader:
     """
 
     def __init__(self, images, batch_size=256, augment=None, shuffle=False, drop_last=False, seed=0, workers=2):
-        check_number("batch_size", batch_size, low=1, integer=True)
-        check_number("seed", seed, low=0, integer=True)
-        check_number("workers", workers, low=0, integer=True)
+        check_type("images", images, ImageSet)
+        batch_size = check_number("batch_size", batch_size, low=1, integer=True)
+        if augment is not None:
+            check_type("augment", augment, Augment)
         if drop_last and len(images) < batch_size:
             raise ValueError(f"batch_size={batch_size} is more than the {len(images)} images, and drop_last=True: "
                              "there would be no batch")
@@ -38,8 +40,8 @@ class Loader:
         self.augment = augment or Augment("none", None, images.mean, images.std)
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self.seed = seed
-        self.workers = workers
+        self.seed = check_number("seed", seed, low=0, integer=True)
+        self.workers = check_number("workers", workers, low=0, integer=True)
         self._next_epoch = 0
 
     def __len__(self):

@@ -36,6 +36,31 @@ class Run:
     history: History
 
 
+RUN_FILES = ("history.json", "best_model.pdparams", "best_model.pdopt", "final_model.pdparams", "final_model.pdopt",
+             "learning_curve.png", "predictions.png", "confusion.png", "class_accuracy.png")
+
+
+def clear_folder(folder, overwrite):
+    """Make room for a new run in ``folder``, so that no file of an older one is taken for one of the new.
+
+    Raises:
+        FileExistsError: there is a run and ``overwrite`` is False, or a ``config.json`` that is no run's.
+    """
+    config = folder / "config.json"
+    if config.exists():
+        try:
+            known = {"config", "data", "versions"} <= set(json.loads(config.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            known = False
+        if not known:
+            raise FileExistsError(f"{config} is not of this library and stays as it is; choose another out_dir")
+    if not overwrite and any((folder / name).exists() for name in RUN_FILES):
+        raise FileExistsError(f"{folder} holds a run already; choose another out_dir, or overwrite it with "
+                              "overwrite=True (--overwrite)")
+    for name in ("config.json", *RUN_FILES):
+        (folder / name).unlink(missing_ok=True)
+
+
 def save_config(folder, config, train, val):
     """Write ``config.json``: the settings, the data and the versions behind a run."""
     write_json(folder / "config.json", {
@@ -76,7 +101,7 @@ def load_run(folder, which="best"):
         preprocess = Augment("none", config.image_size, data["mean"], data["std"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'} is not a run's configuration: {error}") from error
-    model = config.build_model(len(class_names), in_channels=len(data["mean"]))
+    model = config.build_model(len(class_names), in_channels=len(preprocess.mean))
     load_weights(model, folder / f"{which}_model.pdparams")
     model.eval()
     return Run(config, model, preprocess, class_names, data, History.load(folder / "history.json"))

@@ -3,7 +3,7 @@ import dataclasses
 import json
 from typing import Optional, Tuple
 
-from .._check import check_choice, check_number
+from .._check import check_choice, check_number, check_sizes
 from ..data.augment import parse_augment
 from ..layers import MIXERS
 from ..model import VARIANTS, create_model
@@ -48,26 +48,29 @@ class TrainConfig:
         check_choice("model", self.model, VARIANTS)
         check_choice("mixer", self.mixer, MIXERS)
         check_choice("amp", self.amp, AMP_MODES)
-        if isinstance(self.merge_sizes, (str, int)):
-            raise TypeError(f"merge_sizes={self.merge_sizes!r} must be a sequence such as (2, 2, 2)")
-        object.__setattr__(self, "merge_sizes", tuple(self.merge_sizes))  # JSON gives a list
+        numbers = {"merge_sizes": check_sizes("merge_sizes", self.merge_sizes, low=1)}
+        stages = len(VARIANTS[self.model]["depths"])
+        if len(numbers["merge_sizes"]) != stages - 1:
+            raise ValueError(f"merge_sizes={self.merge_sizes} must have {stages - 1} entries for {self.model}")
         if not isinstance(self.embed_act, bool):
             raise TypeError(f"embed_act={self.embed_act!r} must be True or False")
         for name in ("n_div", "patch_size", "image_size", "epochs", "batch_size"):
-            check_number(name, getattr(self, name), low=1, integer=True)
-        for size in self.merge_sizes:
-            check_number(f"merge_sizes={self.merge_sizes}", size, low=1, integer=True)
-        check_number("seed", self.seed, low=0, integer=True)
+            numbers[name] = check_number(name, getattr(self, name), low=1, integer=True)
+        numbers["seed"] = check_number("seed", self.seed, low=0, high=2**63 - 1, integer=True)
         for name, low, high in [("lr", 0, None), ("warmup_epochs", 0, None), ("weight_decay", 0, None),
                                 ("smoothing", 0, 1), ("clip_grad", 0, None), ("ema_decay", 0, 1)]:
-            check_number(name, getattr(self, name), low=low, high=high)
+            numbers[name] = check_number(name, getattr(self, name), low=low, high=high)
         if self.drop_path_rate is not None:
-            check_number("drop_path_rate", self.drop_path_rate, low=0, high=1)
+            numbers["drop_path_rate"] = check_number("drop_path_rate", self.drop_path_rate, low=0, high=1)
         if self.lr == 0:
             raise ValueError("lr=0 would train nothing")
         if self.batch_size == 1:
             raise ValueError("batch_size=1: normalisation by the batch needs at least 2 images")
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs={self.warmup_epochs} is longer than the training, epochs={self.epochs}")
         parse_augment(self.augment)
+        for name, number in numbers.items():  # plain ints, floats and tuples, also out of numpy and JSON
+            object.__setattr__(self, name, number)
 
     @classmethod
     def help_texts(cls):

@@ -10,10 +10,13 @@ import paddle
 import paddle.nn.functional as F
 from tqdm.auto import tqdm
 
+from .. import plots
+from .._check import check_type
 from .._files import make_folder
-from ..data import Augment, Loader
+from ..data import Augment, ImageSet, Loader
 from ..losses import LabelSmoothingCrossEntropy
-from .checkpoint import save_checkpoint, save_config
+from .checkpoint import clear_folder, save_checkpoint, save_config
+from .config import TrainConfig
 from .history import History
 
 # The host waits for the device only this often: losses stay on the device until then.
@@ -45,23 +48,23 @@ def evaluate(model, images, preprocess=None, batch_size=256, progress=False):
         progress: show a bar.
 
     Raises:
-        ValueError: the network has fewer outputs than the set has classes.
+        ValueError: the network has other outputs than the set has classes.
     """
+    loader = Loader(images, batch_size, preprocess)
     was_training = model.training
     model.eval()
-    logits = []
+    logits, classes = [], len(images.class_names)
     try:
         with paddle.no_grad():
-            for batch, _ in tqdm(Loader(images, batch_size, preprocess), desc="evaluating", disable=not progress,
-                                 leave=False):
+            for batch, _ in tqdm(loader, desc="evaluating", disable=not progress, leave=False):
                 logits.append(model(batch).astype("float32"))
+                if logits[-1].shape[1:] != [classes]:
+                    raise ValueError(f"the network has outputs of shape {list(logits[-1].shape)}, the images have "
+                                     f"{classes} classes")
     finally:
         if was_training:
             model.train()
     logits = paddle.concat(logits)
-    if logits.shape[1] < len(images.class_names):
-        raise ValueError(f"the network has {logits.shape[1]} outputs, the images have {len(images.class_names)} "
-                         "classes")
     labels = paddle.to_tensor(images.labels)
     probabilities = F.softmax(logits).numpy()
     return Evaluation(float(F.cross_entropy(logits, labels)),
@@ -84,6 +87,7 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True):
         train, val: ``ImageSet`` with the same classes; ``val`` is evaluated after every epoch.
         out_dir: folder for ``config.json``, ``history.json``, ``best_model.pdparams`` and ``final_model.pdparams``
             (the highest validation accuracy; the last epoch so far) with their ``.pdopt``, ``learning_curve.png``.
+            With ``ema_decay`` the weights are the averaged ones, the optimizer's state is of the trained ones.
         overwrite: write over the run that is in ``out_dir`` already.
         progress: show a bar with loss, accuracy, images/s and the time left.
 
@@ -91,32 +95,34 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True):
         The ``History``; ``load_run(out_dir)`` gives the network.
 
     Raises:
-        FileExistsError: ``out_dir`` holds a run and ``overwrite`` is False.
+        FileExistsError: ``out_dir`` holds a run and ``overwrite`` is False, or a ``config.json`` of something else.
         FloatingPointError: the loss is not finite; the files of the epochs before stay.
         OSError: ``out_dir`` cannot be written.
         ValueError: the sets do not fit each other, or the images the network.
 
     Sets Paddle's global random seed to ``config.seed``.
     """
+    for argument, value, kind in [("config", config, TrainConfig), ("train", train, ImageSet), ("val", val, ImageSet)]:
+        check_type(argument, value, kind)
     if train.class_names != val.class_names:
         raise ValueError(f"train has the classes {train.class_names}, val has {val.class_names}")
-    folder = make_folder("out_dir", out_dir)
-    if (folder / "config.json").exists() and not overwrite:
-        raise FileExistsError(f"{folder} holds a run already; choose another out_dir, or overwrite it with "
-                              "overwrite=True (--overwrite)")
+    if paddle.distributed.get_world_size() > 1:
+        raise ValueError("fit trains in one process; it was started as one of "
+                         f"{paddle.distributed.get_world_size()}, each of which would train the same")
     paddle.seed(config.seed)
     num_classes = len(train.class_names)
     model = config.build_model(num_classes, in_channels=train.images.shape[1])
     loader = Loader(train, min(config.batch_size, len(train)),
                     Augment(config.augment, config.image_size, train.mean, train.std, num_classes),
                     shuffle=True, drop_last=True, seed=config.seed)
-    _check_fits(model, train, config)
     preprocess = Augment("none", config.image_size, train.mean, train.std)
     optimizer = _build_optimizer(model, config)
     step_once = _make_step(model, optimizer, config)
     average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
+    _try_out(model, loader.augment, preprocess, train, val)
 
-    _remove_old_run(folder)
+    folder = make_folder("out_dir", out_dir)
+    clear_folder(folder, overwrite)
     save_config(folder, config, train, val)
     history, start, step = History(), time.perf_counter(), 0
     total = config.epochs * len(loader) * loader.batch_size
@@ -141,6 +147,8 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True):
             train_seconds = time.perf_counter() - epoch_start
             with average.in_place() if average else contextlib.nullcontext():
                 result = evaluate(model, val, preprocess)
+                if not math.isfinite(result.loss):
+                    raise _not_finite("validation loss", result.loss, step, epoch, optimizer.get_lr())
                 state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
             done = {key: values[-len(loader):] for key, values in history.record["train"].items()}
             history.add_epoch({
@@ -153,8 +161,8 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True):
                 save_checkpoint(folder, "best_model", state, optimizer)
             save_checkpoint(folder, "final_model", state, optimizer)
             history.save(folder / "history.json")
+            plots.save_figure(folder / "learning_curve.png", plots.plot_history, history)
             bar.set_postfix(loss=f"{done['loss'][-1]:.3f}", **_last_val(history))
-    _save_curve(history, folder)
     return history
 
 
@@ -162,21 +170,13 @@ def _last_val(history):
     return {"val_acc": f"{history.epochs[-1]['val_acc']:.1%}"} if history.epochs else {}
 
 
-def _check_fits(model, train, config):
-    """Fail before anything is written where an image is smaller than the network's stride."""
-    try:
-        with paddle.no_grad():
-            model.eval()
-            model(paddle.zeros([1, train.images.shape[1], config.image_size, config.image_size]))
-    except ValueError as error:
-        raise ValueError(f"image_size={config.image_size}: {error}") from error
-
-
-def _remove_old_run(folder):
-    """So that no file of an older run is taken for one of this."""
-    for name in ("config.json", "history.json", "best_model.pdparams", "best_model.pdopt", "final_model.pdparams",
-                 "final_model.pdopt", "learning_curve.png"):
-        (folder / name).unlink(missing_ok=True)
+def _try_out(model, augment, preprocess, train, val):
+    """Run two images of each set through everything, so that what does not fit fails before a file is written."""
+    model.eval()
+    with paddle.no_grad():
+        for images, prepare in ((train, augment), (val, preprocess)):
+            x, _ = prepare(images.images[:2], images.labels[:2], np.random.default_rng(0))
+            model(paddle.to_tensor(x))
 
 
 def _build_optimizer(model, config):
@@ -190,9 +190,12 @@ def _build_optimizer(model, config):
 
 def _amp_dtype(amp):
     """The dtype of mixed precision on the current device, or None."""
+    on_cpu = paddle.get_device() == "cpu"
+    if amp == "float16" and on_cpu:
+        raise ValueError("amp='float16' needs a GPU; a CPU has bfloat16 (or off)")
     if amp != "auto":
         return None if amp == "off" else amp
-    if paddle.get_device() == "cpu":
+    if on_cpu:
         return None
     return "bfloat16" if paddle.amp.is_bfloat16_supported() else "float16"
 
@@ -224,11 +227,14 @@ def _look(pending, history, step, epoch, lr):
     for offset, loss in enumerate(losses):
         if not np.isfinite(loss):
             history.add_steps(first, losses[:offset], accuracies[:offset])
-            raise FloatingPointError(
-                f"the loss is {loss} at step {first + offset} (epoch {epoch + 1}), learning rate about {lr:.2g}. Try "
-                "a lower lr, more warmup_epochs, a smaller clip_grad, or amp='off'")
+            raise _not_finite("loss", loss, first + offset, epoch, lr)
     history.add_steps(first, losses, accuracies)
     return float(losses.mean()), float(accuracies.mean())
+
+
+def _not_finite(what, value, step, epoch, lr):
+    return FloatingPointError(f"the {what} is {value} at step {step} (epoch {epoch + 1}), learning rate about "
+                              f"{lr:.2g}. Try a lower lr, more warmup_epochs, a smaller clip_grad, or amp='off'")
 
 
 class WeightAverage:
@@ -247,8 +253,7 @@ class WeightAverage:
         """Take in the weights after step number ``step``, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in self._live.items():
-            average = self._average[name]
-            average.set_value(average * decay + tensor * (1 - decay))
+            self._average[name].lerp_(tensor, 1 - decay)
 
     @contextlib.contextmanager
     def in_place(self):
@@ -261,8 +266,3 @@ class WeightAverage:
         finally:
             for name, tensor in self._live.items():
                 tensor.set_value(trained[name])
-
-
-def _save_curve(history, folder):
-    from .. import plots
-    plots.save_figure(folder / "learning_curve.png", plots.plot_history, history)

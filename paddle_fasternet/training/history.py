@@ -56,6 +56,9 @@ class History:
         """Read what ``save`` wrote."""
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
+            lists = [content["record"][part][key] for part in ("train", "val") for key in ("iter", "loss", "acc")]
+            if not all(isinstance(values, list) for values in [*lists, content["epochs"]]):
+                raise TypeError("what should be lists are none")
             return cls(record=content["record"], epochs=content["epochs"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a history that a run wrote: {error!r}") from error

@@ -1,10 +1,12 @@
-"""The weights that PaddleClas publishes for the six variants, trained on ImageNet-1k.
+"""Pretrained weights: those that PaddleClas publishes for the six variants, and the one that this package ships.
 
-Addresses: PaddleClas, ppcls/arch/backbone/model_zoo/fasternet.py. There are no checksums; a file is held against the
-variant's names, shapes and size instead.
+PaddleClas's were trained on ImageNet-1k. Addresses: its ppcls/arch/backbone/model_zoo/fasternet.py. There are no
+checksums; a file is held against the variant's names, shapes and size instead.
 """
+import json
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import paddle.utils.download
@@ -26,14 +28,33 @@ PUBLISHED = {
 }
 
 
+# The folder of a run: ``load_run(CIFAR10_RUN, "final")`` gives its preprocessing and class names too. Its card is in
+# work/README.md.
+CIFAR10_RUN = Path(__file__).parent / "cifar10"
+
+
+def shipped_arguments(name, pretrained):
+    """Arguments of ``FasterNet`` in which the shipped network differs from its variant; {} for any other weights.
+
+    Raises:
+        ValueError: no weights of that kind are shipped for the variant.
+    """
+    if pretrained != "cifar10":
+        return {}
+    config = json.loads((CIFAR10_RUN / "config.json").read_text(encoding="utf-8"))["config"]
+    if name != config["model"]:
+        raise ValueError(f"pretrained='cifar10' is shipped for {config['model']} alone, not for {name}")
+    return {key: config[key] for key in ("mixer", "n_div", "patch_size", "merge_sizes", "embed_act")}
+
+
 def load_pretrained(model, name, pretrained):
     """Load pretrained weights; a head of another size starts fresh, and a line on stderr says so.
 
     Args:
         model: the FasterNet to load into.
         name: the variant, one of ``PUBLISHED``.
-        pretrained: True for the ImageNet-1k weights, downloaded once into Paddle's weight cache; or a file's path, see
-            ``load_weights``.
+        pretrained: True for the ImageNet-1k weights, downloaded once into Paddle's weight cache; "cifar10" for the
+            shipped ones (build the model with ``shipped_arguments``); or a file's path, see ``load_weights``.
 
     Returns:
         ``LoadReport``.
@@ -44,11 +65,13 @@ def load_pretrained(model, name, pretrained):
     """
     if pretrained is True:
         path = fetch_pretrained(name)
+    elif pretrained == "cifar10":
+        path = os.fspath(CIFAR10_RUN / "final_model.pdparams")
     elif isinstance(pretrained, (str, os.PathLike)) and os.path.isfile(pretrained):
         path = os.fspath(pretrained)
     else:
-        raise ValueError(f"pretrained={pretrained!r} is not known; give True (the ImageNet-1k weights) or the path of "
-                         "a weight file")
+        raise ValueError(f"pretrained={pretrained!r} is not known; give True (the ImageNet-1k weights), 'cifar10' (the "
+                         "shipped ones) or the path of a weight file")
     report, values = match_weights(model, path)
     names = report.missing + report.unexpected + [entry[0] for entry in report.mismatched]
     if report.notes or not all(n.startswith("head.") for n in names):

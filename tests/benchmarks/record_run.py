@@ -12,9 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from paddle_fasternet import evaluate, load_dataset, load_run, plots
+from paddle_fasternet import TrainConfig, evaluate, load_dataset, load_run, plots
 from paddle_fasternet._files import make_folder, write_json
 from paddle_fasternet.benchmark import count_macs, count_parameters, machine
+
+
+def command(config, out):
+    """The command that trained it: every setting that is not the default."""
+    changed = {key: value for key, value in config.to_dict().items() if value != TrainConfig().to_dict()[key]}
+    given = " ".join(f"--{key.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+                     for key, value in changed.items())
+    return f"paddle-fasternet train --data cifar10 {given} --out {out}"
 
 
 def main():
@@ -37,7 +45,7 @@ def main():
             parser.error(f"evaluated again, a run has {accuracy} instead of {run.history.epochs[-1]['val_acc']}")
     first = runs[0]
     write_json(folder / f"{options.name}.json", {
-        "command": f"paddle-fasternet train --data cifar10 --epochs {first.config.epochs} --out {options.runs[0]}",
+        "command": command(first.config, options.runs[0]),
         "accuracy_of": "the last epoch's weights on the test images; no epoch was chosen by them",
         "accuracy": accuracies, "seeds": [run.config.seed for run in runs], "mean": statistics.mean(accuracies),
         "stdev": statistics.stdev(accuracies) if len(runs) > 1 else None,
