@@ -7,7 +7,7 @@ VENV ?= .venv
 .PHONY: demo test test-paddle26 lint bench clean
 
 demo: $(VENV)/demo.ready
-	$(VENV)/bin/paddle-fasternet demo --out work/demo
+	OMP_NUM_THREADS=$$(nproc) $(VENV)/bin/paddle-fasternet demo --out work/demo
 
 test: $(VENV)/test.ready lint
 	$(VENV)/bin/python -m pytest -q

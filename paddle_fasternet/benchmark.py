@@ -135,7 +135,10 @@ def count_macs(model, image_size=224, channels=3):
 
 
 def machine():
-    """What the record of a measurement must carry: device, its name, cores, versions."""
+    """What the record of a measurement must carry: device, its name, cores, threads, versions.
+
+    Threads are Paddle's on a CPU: one, unless OMP_NUM_THREADS said otherwise before Paddle was imported.
+    """
     import platform
     device = paddle.get_device()
     name = platform.processor() or platform.machine()
@@ -144,5 +147,6 @@ def machine():
     elif os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
-    return {"device": device, "name": name, "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
-            else os.cpu_count(), "paddle": paddle.__version__, "python": platform.python_version()}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"device": device, "name": name, "cores": cores, "threads": int(os.environ.get("OMP_NUM_THREADS", 1)),
+            "paddle": paddle.__version__, "python": platform.python_version()}

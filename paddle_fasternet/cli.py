@@ -207,7 +207,8 @@ def _measure(model, preprocess, size, batch_size, repeats=20):
 def _print_speed(name, size, result):
     on = machine()
     print(f"{name} at {size} x {size}: {result['parameters']:,} parameters, {result['macs'] / 1e9:.3f} G "
-          f"multiply-adds; {on['name']}, {on['cores']} cores, {on['device']}, Paddle {on['paddle']}")
+          f"multiply-adds; {on['name']}, {on['cores']} cores, {on['device']}, {on['threads']} threads, "
+          f"Paddle {on['paddle']}")
     print(f"one image:          {result['latency']}")
     print(f"network alone:      {result['throughput']}")
     print(f"images to classes:  {result['pipeline']}")

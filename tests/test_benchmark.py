@@ -53,7 +53,7 @@ def test_measuring_leaves_the_mode_and_counts_images():
 
 
 def test_machine_says_what_a_record_needs():
-    assert set(machine()) == {"device", "name", "cores", "paddle", "python"}
+    assert set(machine()) == {"device", "name", "cores", "threads", "paddle", "python"}
     assert machine()["paddle"] == paddle.__version__ and machine()["cores"] >= 1
 
 

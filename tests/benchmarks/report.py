@@ -25,7 +25,8 @@ def tables():
     alone, whole, one = (speed[key] for key in ("throughput", "pipeline", "latency"))
     machine = f"{speed['machine']['name']}, {speed['machine']['cores']}"
     english = f"""\
-On two cores ({machine} cores, Paddle {speed['machine']['paddle']}); records and commands in `work/results/`:
+On two cores ({machine} cores, Paddle {speed['machine']['paddle']}), the training on {run['machine']['threads']} \
+thread beside other work, the rest on {speed['machine']['threads']}; records and commands in `work/results/`:
 
 | | |
 |---|---|
@@ -43,7 +44,8 @@ On two cores ({machine} cores, Paddle {speed['machine']['paddle']}); records and
 test images instead of 10,000. The accuracy is the last epoch's.
 """
     chinese = f"""\
-两核 CPU（{machine} 核，飞桨 {speed['machine']['paddle']}）；记录与命令见 `work/results/`：
+两核 CPU（{machine} 核，飞桨 {speed['machine']['paddle']}）；训练用 {run['machine']['threads']} 个线程，\
+同时还有别的任务，其余用 {speed['machine']['threads']} 个线程；记录与命令见 `work/results/`：
 
 | | |
 |---|---|
@@ -56,7 +58,7 @@ test images instead of 10,000. The accuracy is the last epoch's.
 | 数据读取，224 像素，2023 年笔记本的变换 | {large} 张/秒，是 `paddle.vision.transforms` 加两个进程\
 （{paddle_way}）的 {data['ratio_at_224']:.1f} 倍 |
 
-（*）所用数据包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {run['run']['data']['val_images']:,} 张而不是 10,000 张。
+（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {run['run']['data']['val_images']:,} 张而不是 10,000 张。\
 准确率取自最后一轮。
 """
     return {"README.md": english, "README.zh-CN.md": chinese}
