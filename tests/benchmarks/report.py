@@ -39,8 +39,8 @@ thread beside other work, the rest on {speed['machine']['threads']}; records and
 | loader, 224 pixels, the 2023 notebook's transforms | {large} images/s, {data['ratio_at_224']:.1f} times \
 `paddle.vision.transforms` with two workers ({paddle_way}) |
 
-(*) The archive is not the official one: its images went through JPEG once, and it has
-{run['run']['data']['val_images']:,}
+(*) The archive is not the official one: its images went through JPEG once, and it has \
+{run['run']['data']['val_images']:,} \
 test images instead of 10,000. The accuracy is the last epoch's.
 """
     chinese = f"""\
