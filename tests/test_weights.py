@@ -614,7 +614,7 @@ def test_pretrained_from_a_path(capfd, tmp_path):
     with pytest.raises(ValueError, match="does not fit the model"):
         load_pretrained(other, "fasternet_t0", PADDLECLAS)
     assert state(other) == before
-    for wrong in ("cifar10", str(tmp_path / "absent.pdparams"), 3):
+    for wrong in ("cifar100", str(tmp_path / "absent.pdparams"), 3):
         with pytest.raises(ValueError, match=r"is not known; give True .* or the path"):
             load_pretrained(model, "fasternet_t0", wrong)
 
