@@ -142,7 +142,7 @@ def machine():
     import platform
     device = paddle.get_device()
     name = platform.processor() or platform.machine()
-    if device != "cpu":
+    if device.startswith("gpu"):
         name = paddle.device.cuda.get_device_name()
     elif os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
