@@ -109,74 +109,103 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True):
     if paddle.distributed.get_world_size() > 1:
         raise ValueError("fit trains in one process; it was started as one of "
                          f"{paddle.distributed.get_world_size()}, each of which would train the same")
-    paddle.seed(config.seed)
-    num_classes = len(train.class_names)
-    model = config.build_model(num_classes, in_channels=train.images.shape[1])
-    loader = Loader(train, min(config.batch_size, len(train)),
-                    Augment(config.augment, config.image_size, train.mean, train.std, num_classes),
-                    shuffle=True, drop_last=True, seed=config.seed)
-    preprocess = Augment("none", config.image_size, train.mean, train.std)
-    optimizer = _build_optimizer(model, config)
-    step_once = _make_step(model, optimizer, config)
-    average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
-    _try_out(model, loader.augment, preprocess, train, val)
+    trainer = _Trainer(config, train)
+    trainer.try_out(train, val)
 
     folder = make_folder("out_dir", out_dir)
     clear_folder(folder, overwrite)
     save_config(folder, config, train, val)
-    history, start, step = History(), time.perf_counter(), 0
-    total = config.epochs * len(loader) * loader.batch_size
-    with warnings.catch_warnings(), tqdm(total=total, unit="img", unit_scale=True, disable=not progress) as bar:
+    history, images, start = trainer.history, len(trainer.loader) * trainer.loader.batch_size, time.perf_counter()
+    with warnings.catch_warnings(), tqdm(total=config.epochs * images, unit="img", unit_scale=True,
+                                         disable=not progress) as bar:
         # Paddle says so of every BatchNorm in training, and there is nothing to do about it
         warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
         for epoch in range(config.epochs):
-            model.train()
-            epoch_start, pending = time.perf_counter(), []
-            for images, labels in loader.epoch(epoch):
-                optimizer.set_lr(learning_rate(config, step, len(loader)))
-                pending.append(step_once(images, labels))
-                if average:
-                    average.update(step)
-                step += 1
-                if len(pending) == _STEPS_BETWEEN_LOOKS or step % len(loader) == 0:
-                    loss, accuracy = _look(pending, history, step, epoch, optimizer.get_lr())
-                    bar.set_description(f"epoch {epoch + 1}/{config.epochs}", refresh=False)
-                    bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.1%}", **_last_val(history), refresh=False)
-                    bar.update(len(pending) * loader.batch_size)
-                    pending = []
-            train_seconds = time.perf_counter() - epoch_start
-            with average.in_place() if average else contextlib.nullcontext():
-                result = evaluate(model, val, preprocess)
-                if not math.isfinite(result.loss):
-                    raise _not_finite("validation loss", result.loss, step, epoch, optimizer.get_lr())
-                state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            done = {key: values[-len(loader):] for key, values in history.record["train"].items()}
+            train_loss, train_acc, seconds = trainer.train_epoch(epoch, bar)
+            result, state = trainer.evaluate(epoch, val)
             history.add_epoch({
-                "epoch": epoch + 1, "step": step, "lr": optimizer.get_lr(),
-                "train_loss": float(np.mean(done["loss"])), "train_acc": float(np.mean(done["acc"])),
-                "val_loss": result.loss, "val_acc": result.accuracy, "train_seconds": train_seconds,
-                "images_per_second": len(loader) * loader.batch_size / train_seconds,
-                "seconds": time.perf_counter() - start})
+                "epoch": epoch + 1, "step": trainer.steps, "lr": trainer.optimizer.get_lr(), "train_loss": train_loss,
+                "train_acc": train_acc, "val_loss": result.loss, "val_acc": result.accuracy, "train_seconds": seconds,
+                "images_per_second": images / seconds, "seconds": time.perf_counter() - start})
             if history.best is history.epochs[-1]:
-                save_checkpoint(folder, "best_model", state, optimizer)
-            save_checkpoint(folder, "final_model", state, optimizer)
+                save_checkpoint(folder, "best_model", state, trainer.optimizer)
+            save_checkpoint(folder, "final_model", state, trainer.optimizer)
             history.save(folder / "history.json")
             plots.save_figure(folder / "learning_curve.png", plots.plot_history, history)
-            bar.set_postfix(loss=f"{done['loss'][-1]:.3f}", **_last_val(history))
+            bar.set_postfix(loss=f"{train_loss:.3f}", acc=f"{train_acc:.1%}", **_last_val(history))
     return history
+
+
+class _Trainer:
+    """What a run carries along: network, optimizer, loader, averaged weights, history, and the number of steps done."""
+
+    def __init__(self, config, train):
+        paddle.seed(config.seed)
+        classes = len(train.class_names)
+        self.model = config.build_model(classes, in_channels=train.images.shape[1])
+        self.loader = Loader(train, min(config.batch_size, len(train)),
+                             Augment(config.augment, config.image_size, train.mean, train.std, classes),
+                             shuffle=True, drop_last=True, seed=config.seed)
+        self.preprocess = Augment("none", config.image_size, train.mean, train.std)
+        self.optimizer = _build_optimizer(self.model, config)
+        self.step_once = _make_step(self.model, self.optimizer, config)
+        self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
+        self.config, self.history, self.steps = config, History(), 0
+
+    def try_out(self, train, val):
+        """Run two images of each set through everything, so that what does not fit fails before a file is written."""
+        self.model.eval()
+        with paddle.no_grad():
+            for images, prepare in ((train, self.loader.augment), (val, self.preprocess)):
+                x, _ = prepare(images.images[:2], images.labels[:2], np.random.default_rng(0))
+                self.model(paddle.to_tensor(x))
+
+    def train_epoch(self, epoch, bar):
+        """One pass over the training set; returns its mean loss and accuracy, and the seconds it took."""
+        self.model.train()
+        start, pending, last = time.perf_counter(), [], len(self.loader) * (epoch + 1)
+        for images, labels in self.loader.epoch(epoch):
+            self.optimizer.set_lr(learning_rate(self.config, self.steps, len(self.loader)))
+            pending.append(self.step_once(images, labels))
+            if self.average:
+                self.average.update(self.steps)
+            self.steps += 1
+            if len(pending) == _STEPS_BETWEEN_LOOKS or self.steps == last:
+                loss, accuracy = self._look(pending, epoch)
+                bar.set_description(f"epoch {epoch + 1}/{self.config.epochs}", refresh=False)
+                bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.1%}", **_last_val(self.history), refresh=False)
+                bar.update(len(pending) * self.loader.batch_size)
+                pending = []
+        seconds, record = time.perf_counter() - start, self.history.record["train"]
+        loss, accuracy = (float(np.mean(record[key][-len(self.loader):])) for key in ("loss", "acc"))
+        return loss, accuracy, seconds
+
+    def _look(self, pending, epoch):
+        """Fetch the pending steps' numbers into the history; returns their mean loss and accuracy."""
+        first = self.steps - len(pending) + 1
+        losses, accuracies = paddle.stack([paddle.stack(pair) for pair in pending], axis=1).numpy()
+        for offset, loss in enumerate(losses):
+            if not np.isfinite(loss):
+                raise self._not_finite("loss", loss, first + offset, epoch)
+        self.history.add_steps(first, losses, accuracies)
+        return float(losses.mean()), float(accuracies.mean())
+
+    def evaluate(self, epoch, val):
+        """(Evaluation, state): of the averaged weights where there are any, otherwise of the trained ones."""
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            result = evaluate(self.model, val, self.preprocess)
+            if not math.isfinite(result.loss):
+                raise self._not_finite("validation loss", result.loss, self.steps, epoch)
+            return result, {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+
+    def _not_finite(self, what, value, step, epoch):
+        return FloatingPointError(
+            f"the {what} is {value} at step {step} (epoch {epoch + 1}), learning rate about "
+            f"{self.optimizer.get_lr():.2g}. Try a lower lr, more warmup_epochs, a smaller clip_grad, or amp='off'")
 
 
 def _last_val(history):
     return {"val_acc": f"{history.epochs[-1]['val_acc']:.1%}"} if history.epochs else {}
-
-
-def _try_out(model, augment, preprocess, train, val):
-    """Run two images of each set through everything, so that what does not fit fails before a file is written."""
-    model.eval()
-    with paddle.no_grad():
-        for images, prepare in ((train, augment), (val, preprocess)):
-            x, _ = prepare(images.images[:2], images.labels[:2], np.random.default_rng(0))
-            model(paddle.to_tensor(x))
 
 
 def _build_optimizer(model, config):
@@ -218,23 +247,6 @@ def _make_step(model, optimizer, config):
         return loss.detach(), (logits.detach().argmax(1) == target).astype("float32").mean()
 
     return step
-
-
-def _look(pending, history, step, epoch, lr):
-    """Fetch the pending steps' numbers into the history; returns their mean loss and accuracy."""
-    first = step - len(pending) + 1
-    losses, accuracies = paddle.stack([paddle.stack(pair) for pair in pending], axis=1).numpy()
-    for offset, loss in enumerate(losses):
-        if not np.isfinite(loss):
-            history.add_steps(first, losses[:offset], accuracies[:offset])
-            raise _not_finite("loss", loss, first + offset, epoch, lr)
-    history.add_steps(first, losses, accuracies)
-    return float(losses.mean()), float(accuracies.mean())
-
-
-def _not_finite(what, value, step, epoch, lr):
-    return FloatingPointError(f"the {what} is {value} at step {step} (epoch {epoch + 1}), learning rate about "
-                              f"{lr:.2g}. Try a lower lr, more warmup_epochs, a smaller clip_grad, or amp='off'")
 
 
 class WeightAverage:
