@@ -221,13 +221,17 @@ def _crop_boxes(n, height, width, smallest, rng):
 
 def _cutout(x, share, rng):
     """Set one square in each image to 0, the data set's mean; in place. The square may reach over the border."""
-    n, _, height, width = x.shape
-    half_h, half_w = share * height / 2, share * width / 2
-    y, x0 = rng.uniform(0, height, n), rng.uniform(0, width, n)
-    top, bottom = np.rint([y - half_h, y + half_h]).clip(0, height).astype(int)
-    left, right = np.rint([x0 - half_w, x0 + half_w]).clip(0, width).astype(int)
-    for image, t, b, l, r in zip(x, top, bottom, left, right):
+    for image, t, b, l, r in zip(x, *_random_boxes(x.shape, share, rng)):
         image[:, t:b, l:r] = 0
+
+
+def _random_boxes(shape, side, rng):
+    """(top, bottom, left, right), each [N]: boxes of ``side`` (one or [N]) times the image, cut at its border."""
+    n, _, height, width = shape
+    y, x = rng.uniform(0, height, n), rng.uniform(0, width, n)
+    rows, columns = ([centre - side * length / 2, centre + side * length / 2]
+                     for centre, length in ((y, height), (x, width)))
+    return (*np.rint(rows).clip(0, height).astype(int), *np.rint(columns).clip(0, width).astype(int))
 
 
 def _mixup(x, keep):
@@ -242,10 +246,7 @@ def _mixup(x, keep):
 def _cutmix(x, keep, rng):
     """Paste a box of the next image into each, in place; returns the share of each that stayed."""
     n, _, height, width = x.shape
-    side = np.sqrt(1 - keep)
-    y, x0 = rng.uniform(0, height, n), rng.uniform(0, width, n)
-    top, bottom = np.rint([y - side * height / 2, y + side * height / 2]).clip(0, height).astype(int)
-    left, right = np.rint([x0 - side * width / 2, x0 + side * width / 2]).clip(0, width).astype(int)
+    top, bottom, left, right = _random_boxes(x.shape, np.sqrt(1 - keep), rng)
     first = x[0].copy()
     for i, (t, b, l, r) in enumerate(zip(top, bottom, left, right)):
         x[i, :, t:b, l:r] = (x[i + 1] if i + 1 < n else first)[:, t:b, l:r]
