@@ -1,25 +1,33 @@
 """Single images out of files."""
+import contextlib
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 
-def read_image(path):
-    """Read an image file as uint8 [3, S, S]: upright, in colour, on white, and its central square.
+def read_image(source):
+    """Read an image as uint8 [3, S, S]: upright, in colour, on white, and its central square.
+
+    Args:
+        source: path of an image file, or a PIL image.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not an image, is damaged, or is so large that it looks like an attack.
     """
     from PIL import Image, ImageOps
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such image file")
+    if isinstance(source, Image.Image):
+        path, opened = "the PIL image", contextlib.nullcontext(source)
+    else:
+        path = Path(source).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: there is no such image file")
+        opened = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with opened or Image.open(path) as image:
                 image = ImageOps.exif_transpose(image)
                 if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion cuts instead of scaling
                     image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))

@@ -1,0 +1,8 @@
+"""From a trained network to fast predictions: folding, export, and one predictor over several engines."""
+from .engines import ENGINES, PRECISIONS, offered
+from .export import FORMATS, export
+from .fuse import fuse_conv_bn
+from .onnx_graph import to_onnx
+from .predictor import Predictor
+
+__all__ = ["ENGINES", "FORMATS", "PRECISIONS", "Predictor", "export", "fuse_conv_bn", "offered", "to_onnx"]

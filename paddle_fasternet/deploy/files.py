@@ -1,0 +1,271 @@
+"""The files that engines read: of a folder that ``export`` left, or made on demand from a network in memory."""
+import hashlib
+import importlib.util
+import json
+import math
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from .._check import check_number
+from ..model import FasterNet
+from .fuse import fuse_conv_bn
+from .onnx_graph import to_onnx
+
+INDEX = "export.json"
+PADDLE, ONNX, INT8 = "inference", "model.onnx", "model_int8.onnx"
+
+# What PaddleClas's ImageNet-1k weights expect, in 0..255.
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+class NetworkFiles:
+    """A network in memory, folded; its files are written to a temporary folder when an engine asks for them.
+
+    Args:
+        source: a network (Layer), or what ``load_run`` returned, which knows all the rest by itself.
+        image_size: side of the square input.
+        mean, std: of each channel, in 0..255; None takes ImageNet's.
+        class_names: of the outputs; None numbers them.
+    """
+
+    accuracy = {}
+
+    def __init__(self, source, image_size=None, mean=None, std=None, class_names=None):
+        run = None if isinstance(source, nn.Layer) else source
+        if run is not None and not all(hasattr(run, name) for name in ("model", "preprocess", "class_names")):
+            raise TypeError(f"{type(source).__name__} is neither a network, nor what load_run returned, nor a folder")
+        if run is not None:
+            image_size = run.config.image_size if image_size is None else image_size
+            mean, std = run.preprocess.mean.ravel() if mean is None else mean, (
+                run.preprocess.std.ravel() if std is None else std)
+            class_names = run.class_names if class_names is None else class_names
+        self.network = fuse_conv_bn(source if run is None else run.model)
+        if image_size is None:
+            raise ValueError("image_size=None: a network does not know it; give the side of its input in pixels")
+        self.image_size = check_number("image_size", image_size, low=1, integer=True)
+        self.mean, self.std = channel_values("mean", mean, IMAGENET_MEAN), channel_values("std", std, IMAGENET_STD)
+        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise ValueError(f"mean={self.mean} and std={self.std} must have one value for each channel, std above 0")
+        with paddle.no_grad():
+            outputs = self.network(paddle.zeros([1, len(self.mean), self.image_size, self.image_size])).shape
+        if len(outputs) != 2:
+            raise ValueError(f"the network's outputs have the shape {outputs}; it must be [N, classes]")
+        self.class_names = tuple(map(str, class_names if class_names is not None else range(outputs[1])))
+        if len(self.class_names) != outputs[1]:
+            raise ValueError(f"class_names has {len(self.class_names)} names for a network of {outputs[1]} outputs")
+        self._folder = None
+
+    def layer(self):
+        return self.network
+
+    def paddle(self):
+        """Paths of Paddle's program and parameters."""
+        files = paddle_files(self._temporary())
+        if not files:
+            write_paddle(self.network, self._temporary(), self.image_size, len(self.mean))
+        return files or paddle_files(self._temporary())
+
+    def onnx(self, precision="fp32"):
+        """Path of the ONNX file of that precision."""
+        if precision == "int8":
+            raise ValueError("precision='int8' needs a quantised network: export it with calibration=images, and give "
+                             "the exported folder")
+        if importlib.util.find_spec("onnx") is None:
+            raise ImportError("ONNX files need the package onnx: pip install onnx (or pip install "
+                              "'paddle_fasternet[deploy]')")
+        path = self._temporary() / ONNX
+        if not path.exists():
+            write_onnx(self.network, path, self.image_size, len(self.mean))
+        return path
+
+    def precisions(self):
+        """Those that there are, or can be, files for."""
+        return ("fp32", "bf16")
+
+    def has(self, engine, precision):
+        """Whether there is, or can be made, what that engine reads."""
+        if engine == "native":
+            return precision != "int8" and native_settings(self.network) is not None
+        return precision != "int8" and (engine in ("eager", "paddle") or importlib.util.find_spec("onnx") is not None)
+
+    def signature(self):
+        """What the network's speed depends on, as plain values."""
+        return [[type(layer).__name__ for layer in self.network.sublayers()],
+                [value.shape for value in self.network.parameters()]]
+
+    def folded_arrays(self):
+        """Weights by official name, and what ``NativeNetwork`` must know beside them; ValueError for other networks."""
+        if not isinstance(self.network, FasterNet):
+            raise ValueError(f"{type(self.network).__name__} is not a FasterNet")
+        arrays = {name: value.numpy() for name, value in self.network.state_dict().items()}
+        return arrays, native_settings(self.network)
+
+    def _temporary(self):
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="paddle_fasternet_"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
+
+
+class ExportFiles:
+    """A folder that ``export`` left. Every file is compared with its checksum before an engine sees it.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or one of its files is missing.
+        ValueError: it is not an export, or a file is damaged.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder).expanduser()
+        index = self.folder / INDEX
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"{self.folder}: there is no such folder")
+        if not index.is_file():
+            hint = "; it holds a trained run: use load_run(folder), or export it first" if (
+                self.folder / "history.json").exists() else ""
+            raise ValueError(f"{self.folder} is not an exported network: it has no {INDEX}{hint}")
+        try:
+            content = json.loads(index.read_text(encoding="utf-8"))
+            self.image_size = check_number("image_size", content["image_size"], low=1, integer=True)
+            self.mean, self.std = channel_values("mean", content["mean"]), channel_values("std", content["std"])
+            self.class_names = tuple(map(str, content["class_names"]))
+            self.accuracy = {name: dict(values) for name, values in content["accuracy"].items()}
+            self._signature = content["signature"]
+            self._native = dict(content["native"]) if content["native"] else None
+            self._checksums = {str(name): str(value) for name, value in content["files"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{index} is damaged or not of this library: {error}") from error
+
+    def layer(self):
+        program, _ = self.paddle()
+        logits_of = paddle.jit.load(str(program.with_suffix("")))
+        return lambda x: logits_of(x)[1]
+
+    def paddle(self):
+        names = [name for name in self._checksums if Path(name).stem == PADDLE and Path(name).suffix != ".yml"]
+        if len(names) != 2:
+            raise ValueError(f"{self.folder} has no Paddle inference files; export with formats=('paddle',)")
+        program, parameters = sorted(names, key=lambda name: name.endswith(".pdiparams"))
+        return self._checked(program), self._checked(parameters)
+
+    def onnx(self, precision="fp32"):
+        name = INT8 if precision == "int8" else ONNX
+        if name not in self._checksums:
+            raise ValueError(f"{self.folder} has no {name}; export with formats=('onnx',)" +
+                             (" and calibration=images" if precision == "int8" else ""))
+        return self._checked(name)
+
+    def precisions(self):
+        return ("fp32", "bf16", *(["int8"] if INT8 in self._checksums else []))
+
+    def has(self, engine, precision):
+        if engine in ("eager", "paddle"):
+            return f"{PADDLE}.pdiparams" in self._checksums
+        if engine == "native" and (self._native is None or importlib.util.find_spec("onnx") is None):
+            return False
+        return (INT8 if precision == "int8" else ONNX) in self._checksums
+
+    def signature(self):
+        return self._signature
+
+    def folded_arrays(self):
+        if self._native is None:
+            raise ValueError("the exported network is not a FasterNet")
+        if importlib.util.find_spec("onnx") is None:
+            raise ImportError("engine='native' reads the exported folder with the package onnx: pip install onnx")
+        import onnx
+        from onnx import numpy_helper
+        weights = onnx.load(str(self.onnx())).graph.initializer
+        return {weight.name: numpy_helper.to_array(weight) for weight in weights}, self._native
+
+    def _checked(self, name):
+        path = self.folder / name
+        if path.parent != self.folder or not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; export the network again")
+        if sha256(path) != self._checksums[name]:
+            raise ValueError(f"{path} is damaged: it is not what export wrote; export the network again")
+        return path
+
+
+def native_settings(network):
+    """What ``NativeNetwork`` must know of a FasterNet beside its weights, or None where it is not made for it."""
+    kinds = {type(layer) for layer in network.sublayers() if not list(layer.children())}
+    activations = [name for name, kind in (("gelu", nn.GELU), ("relu", nn.ReLU)) if kind in kinds]
+    mixers = {type(block.spatial_mixing).__name__ for block in network.sublayers() if hasattr(block, "spatial_mixing")}
+    known = kinds <= {nn.Conv2D, nn.Linear, nn.GELU, nn.ReLU, nn.Identity, nn.AdaptiveAvgPool2D} | {
+        kind for kind in kinds if kind.__name__ == "DropPath"}
+    if not known or len(activations) != 1 or not mixers <= {"PConv", "Identity"}:
+        return None
+    return {"act": activations[0], "embed_act": not isinstance(network.patch_embed.act, nn.Identity)}
+
+
+def write_paddle(network, folder, image_size, channels):
+    """Paddle's program and parameters of a folded network; outputs: probabilities, logits, [N, K] each."""
+
+    class WithProbabilities(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, x):
+            logits = self.network(x)
+            return nn.functional.softmax(logits), logits
+
+    layer = WithProbabilities()
+    layer.eval()
+    spec = paddle.static.InputSpec([None, channels, image_size, image_size], "float32", "x")
+    paddle.jit.save(layer, str(Path(folder) / PADDLE), input_spec=[spec])
+
+
+def paddle_files(folder):
+    """(program, parameters) in a folder, or None: Paddle 3 writes .json, 2.6 .pdmodel."""
+    parameters = Path(folder) / f"{PADDLE}.pdiparams"
+    for suffix in (".json", ".pdmodel"):
+        program = parameters.with_suffix(suffix)
+        if program.exists() and parameters.exists():
+            return program, parameters
+    return None
+
+
+def write_onnx(network, path, image_size, channels):
+    """A folded network as an ONNX file."""
+    Path(path).write_bytes(to_onnx(network, (channels, image_size, image_size)).SerializeToString())
+
+
+def channel_values(argument, values, default=None):
+    """Floats for each channel; ValueError or TypeError where they are not finite numbers."""
+    if values is None:
+        values = default
+    try:
+        values = [float(value) for value in np.asarray(values, float).ravel()]
+    except (TypeError, ValueError):
+        raise TypeError(f"{argument}={values!r} must hold a number for each channel, in 0..255") from None
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError(f"{argument}={values!r} must hold a finite number for each channel, in 0..255")
+    return values
+
+
+def sha256(path):
+    """Checksum of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def open_files(source, **settings):
+    """The files of whatever a ``Predictor`` was given: a folder's path, a network or a run."""
+    if not isinstance(source, (str, os.PathLike)):
+        return NetworkFiles(source, **settings)
+    given = [name for name, value in settings.items() if value is not None]
+    if given:
+        raise ValueError(f"{', '.join(given)}: an exported folder has its own; leave them out")
+    return ExportFiles(source)

@@ -1,0 +1,258 @@
+"""From images to probabilities through the fastest engine of this machine."""
+import collections
+import hashlib
+import itertools
+import json
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from .._check import check_choice, check_number
+from .._files import write_json
+from ..benchmark import machine, time_in_turn
+from ..data import Augment, read_image
+from .engines import ENGINES, PRECISIONS, check_offered, default_threads, has_bfloat16, offered
+from .files import open_files
+
+_BATCH = 32  # images in memory at a time, and again as many being prepared on each of two threads
+_WORKERS = 2
+# bf16 and int8 are chosen by themselves only where an export's record shows that they lose at most so much of the
+# accuracy, and give at least so many of the answers of fp32.
+_ACCEPTED_LOSS, _ACCEPTED_SAME = 0.003, 0.99
+
+
+class Predictor:
+    """Classify images.
+
+    Args:
+        source: the folder that ``export`` left, what ``load_run`` returned, or a network.
+        engine: "eager", "paddle" (Paddle Inference), "openvino", "onnxruntime", "native" (this library's own kernels),
+            or "auto": the fastest of those that are installed, measured on this machine once and then remembered in
+            ``~/.cache/paddle_fasternet/engines.json``.
+        precision: "fp32", "bf16", "int8", or "auto": the fastest of fp32 and those that, by the export's record, cost
+            at most 0.3 points of accuracy and change at most one answer in a hundred.
+        threads: of the engine; None takes all cores of this process. "eager" has Paddle's (``OMP_NUM_THREADS``).
+        image_size, mean, std, class_names: for a network, which does not know them: side of the input, statistics of
+            each channel in 0..255 (None: ImageNet's), names of the outputs (None: numbers).
+
+    Attributes: ``engine`` and ``precision`` chosen, ``threads``, ``image_size``, ``mean``, ``std``, ``class_names``.
+
+    Raises:
+        FileNotFoundError, ValueError: the folder is no export, or damaged; the engine lacks a file or the precision.
+        ImportError: the engine is not installed.
+    """
+
+    def __init__(self, source, engine="auto", precision="auto", threads=None, *, image_size=None, mean=None, std=None,
+                 class_names=None):
+        check_choice("engine", engine, ("auto", *ENGINES))
+        check_choice("precision", precision, ("auto", *PRECISIONS))
+        self.threads = default_threads() if threads is None else check_number("threads", threads, low=1, integer=True)
+        self._files = open_files(source, image_size=image_size, mean=mean, std=std, class_names=class_names)
+        self.image_size, self.class_names = self._files.image_size, self._files.class_names
+        self.mean, self.std = self._files.mean, self._files.std
+        self._prepare = Augment("none", self.image_size, self.mean, self.std)
+        self._lock = threading.Lock()
+        candidates = self._candidates(engine, precision)
+        if len(candidates) == 1:
+            self.engine, self.precision = candidates[0]
+            self._run = self._start(*candidates[0])
+        else:
+            (self.engine, self.precision), self._run = self._fastest(candidates)
+
+    def __repr__(self):
+        return (f"Predictor(engine={self.engine!r}, precision={self.precision!r}, threads={self.threads}, "
+                f"image_size={self.image_size}, classes={len(self.class_names)})")
+
+    def __call__(self, images, progress=False):
+        """Probabilities float32 [N, K] in the order of the images, of any number of them in bounded memory.
+
+        Args:
+            images: uint8 [N, H, W, C] or [H, W, C], a path, a PIL image, or any iterable of these single ones. The
+                central square is taken and resized to ``image_size``.
+            progress: show a bar.
+
+        Raises:
+            FileNotFoundError, ValueError, TypeError: an image is missing, damaged, or no image.
+        """
+        from tqdm.auto import tqdm
+        chunks, count = _chunks(images)
+        parts = [np.zeros((0, len(self.class_names)), np.float32)]
+        with ThreadPoolExecutor(_WORKERS, "predictor") as pool, tqdm(total=count, unit="img", disable=not progress,
+                                                                     leave=False) as bar:
+            ahead = collections.deque()
+            try:
+                while True:
+                    for chunk in itertools.islice(chunks, _WORKERS + 1 - len(ahead)):
+                        ahead.append(pool.submit(self._ready, chunk))
+                    if not ahead:
+                        return np.concatenate(parts)
+                    parts.append(softmax(self._logits(ahead.popleft().result())))
+                    bar.update(len(parts[-1]))
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def logits(self, x):
+        """Logits float32 [N, K] of a normalised batch, float32 [N, C, S, S] as array or tensor."""
+        if isinstance(x, paddle.Tensor):
+            x = x.numpy()
+        shape = ["N", len(self.mean), self.image_size, self.image_size]
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32 or list(x.shape[1:]) != shape[1:]:
+            raise ValueError(f"x of shape {list(np.shape(x))} and type {getattr(x, 'dtype', type(x).__name__)} must be "
+                             f"float32 {shape}; images that are not normalised go to the predictor itself")
+        parts = [self._logits(np.ascontiguousarray(x[start:start + _BATCH])) for start in range(0, len(x), _BATCH)]
+        return np.concatenate([np.zeros((0, len(self.class_names)), np.float32), *parts])
+
+    def _logits(self, batch):
+        with self._lock:  # an engine holds its buffers: one batch at a time
+            return (self._run.run_uint8 if batch.dtype == np.uint8 else self._run)(batch)
+
+    def _ready(self, chunk):
+        """What the engine takes: uint8 [n, S, S, C] where it can and nothing is to be resized, float32 otherwise."""
+        if isinstance(chunk, np.ndarray):
+            chunk = _square(chunk)
+            groups = [chunk]
+        else:
+            groups = [_pixels(image)[None] for image in chunk]
+        for group in groups:
+            if group.shape[3] != len(self.mean):
+                raise ValueError(f"images of {group.shape[3]} channels do not fit the network, which has "
+                                 f"{len(self.mean)}")
+        if hasattr(self._run, "run_uint8") and all(group.shape[1] == self.image_size for group in groups):
+            return np.ascontiguousarray(np.concatenate(groups) if len(groups) > 1 else groups[0])
+        return np.concatenate([self._prepare(group.transpose(0, 3, 1, 2), None, None)[0] for group in groups])
+
+    def _candidates(self, engine, precision):
+        """Pairs (engine, precision) to choose from; raises what there is to say where there is none."""
+        precisions = [precision] if precision != "auto" else ["fp32", *filter(self._accepted, ("bf16", "int8"))]
+        if engine != "auto":
+            pairs = [(engine, name) for name in precisions if precision != "auto" or name in offered(engine)]
+            check_offered(engine, pairs[0][1] if pairs else "fp32")
+            return pairs
+        pairs = [(name, choice) for name in ENGINES for choice in precisions
+                 if choice in offered(name) and self._files.has(name, choice)]
+        if not pairs:
+            if precision == "bf16" and not has_bfloat16():
+                check_offered("openvino", "bf16")
+            self._files.onnx(precision)  # says what is missing
+            raise ImportError(f"no engine for precision={precision!r} is installed: pip install "
+                              "'paddle_fasternet[deploy]'")
+        return pairs
+
+    def _accepted(self, precision):
+        fp32, own = (self._files.accuracy.get(name) for name in ("fp32", precision))
+        return bool(fp32 and own and own["top1"] >= fp32["top1"] - _ACCEPTED_LOSS and
+                    own["same_as_fp32"] >= _ACCEPTED_SAME)
+
+    def _start(self, engine, precision):
+        return ENGINES[engine][0](self._files, precision, self.threads)
+
+    def _fastest(self, candidates):
+        """The pair that is known, or measured now, to be the fastest, and its engine, started."""
+        memory, key = _memory(), self._key(candidates)
+        known = _read(memory).get(key)
+        if known and tuple(known["choice"]) in candidates:
+            return tuple(known["choice"]), self._start(*known["choice"])
+        x = np.random.RandomState(0).rand(16, len(self.mean), self.image_size, self.image_size).astype(np.float32)
+        engines, seconds, refusals = {}, {}, {}
+        for pair in candidates:
+            try:
+                run = self._start(*pair)
+                timing = time_in_turn({pair: lambda run=run: run(x)}, len(x), repeats=1, warmup=1)
+            except (ValueError, RuntimeError) as error:
+                refusals[pair[0]] = error
+            else:
+                engines[pair], seconds[pair] = run, timing[pair].median
+        if not engines:
+            raise ValueError(f"no engine runs this network: {refusals}")
+        near = [pair for pair in engines if seconds[pair] < 2 * min(seconds.values())]
+        timings = time_in_turn({pair: lambda run=engines[pair]: run(x) for pair in near}, len(x), repeats=5, warmup=0)
+        choice = min(timings, key=lambda pair: timings[pair].median)
+        seconds.update({pair: timing.median for pair, timing in timings.items()})
+        speeds = {" ".join(pair): round(len(x) / value, 1) for pair, value in seconds.items()}
+        try:
+            write_json(memory, {**_read(memory), key: {"choice": choice, "images_per_second": speeds}})
+        except OSError:
+            pass  # a home that cannot be written: the next predictor measures again
+        return choice, engines[choice]
+
+    def _key(self, candidates):
+        """What the speed depends on: this machine, the network's shape, and what there is to choose from."""
+        facts = [machine(), self.threads, self.image_size, self._files.signature(), candidates,
+                 {name: _version(name) for _, name in ENGINES.values() if name}]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def softmax(logits):
+    """Probabilities float32 [N, K]."""
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _chunks(images):
+    """(iterator of arrays [n, H, W, C] or lists of single images, how many images there are or None)."""
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        _check_pixels(images)
+        return (images[start:start + _BATCH] for start in range(0, len(images), _BATCH)), len(images)
+    if isinstance(images, (str, os.PathLike, np.ndarray)) or hasattr(images, "convert"):
+        images = [images]
+    try:
+        count, images = len(images) if hasattr(images, "__len__") else None, iter(images)
+    except TypeError:
+        raise TypeError(f"images of type {type(images).__name__} must be uint8 [N, H, W, C], paths or PIL images"
+                        ) from None
+    return iter(lambda: list(itertools.islice(images, _BATCH)), []), count
+
+
+def _check_pixels(image):
+    if image.dtype != np.uint8:
+        raise TypeError(f"images of type {image.dtype} must be uint8, 0..255; a normalised batch goes to .logits(x)")
+    if image.ndim not in (3, 4) or min(image.shape[-3:-1]) < 1:
+        raise ValueError(f"images of shape {list(image.shape)} must be [N, H, W, C] or [H, W, C]; a grey image as RGB: "
+                         "numpy.repeat(image[..., None], 3, -1)")
+    if image.shape[-1] not in (1, 3):
+        hint = "; move the channels: images.transpose(0, 2, 3, 1)" if image.shape[-3] in (1, 3) else ""
+        raise ValueError(f"images of shape {list(image.shape)} must have 1 or 3 channels last{hint}")
+
+
+def _pixels(image):
+    """A single image of any kind as a square, uint8 [S, S, C]."""
+    if isinstance(image, np.ndarray):
+        _check_pixels(image)
+        if image.ndim == 4:
+            raise ValueError(f"an array of shape {list(image.shape)} among single images; give one array or single ones")
+        return _square(image[None])[0]
+    return read_image(image).transpose(1, 2, 0)
+
+
+def _square(images):
+    """The central squares of [N, H, W, C]."""
+    height, width = images.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[:, top:top + side, left:left + side]
+
+
+def _memory():
+    """File of the measured choices."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "paddle_fasternet" / "engines.json"
+
+
+def _read(path):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {str(key): value for key, value in content.items() if {"choice"} <= set(value)}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _version(package):
+    from importlib import metadata
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
