@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddle_fasternet import TrainConfig, cli
+from paddle_fasternet import TrainConfig, cli, load_dataset
 from paddle_fasternet.model import VARIANTS
 from paddle_fasternet.weights import read_weights
 
@@ -16,6 +16,7 @@ def quick(monkeypatch, tmp_path):
     """A small network under T0's name, an empty home, no network."""
     monkeypatch.setitem(VARIANTS, "fasternet_t0", dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("PADDLE_FASTERNET_DATA", raising=False)
     monkeypatch.setattr("paddle_fasternet.data.datasets.CIFAR10_URL", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     monkeypatch.chdir(tmp_path)
@@ -53,7 +54,7 @@ def test_train_evaluate_predict_benchmark(tmp_path, capsys):
 
 
 def test_demo_takes_the_digits_where_there_is_no_network(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(cli._DEMO["digits"], "epochs", 1)
+    monkeypatch.setitem(cli.train._DEMO["digits"], "epochs", 1)
     assert cli.main(["demo", "--out", "demo"]) == 0
     captured = capsys.readouterr()
     assert "Taking the embedded handwritten digits" in captured.err
@@ -65,7 +66,7 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_dataset", interrupted)
+    monkeypatch.setattr(cli.train, "load_dataset", interrupted)
     assert cli.main(["train"]) == 130
     assert capsys.readouterr().err == "paddle-fasternet train: stopped; files written until now stay\n"
 
@@ -109,7 +110,7 @@ def test_help_teaches(command, capsys):
     (["train", "--data", "digits", "--out", "black.png/run"], "out_dir='black.png/run' cannot be written"),
     (["evaluate", "--run", "nowhere"], "nowhere is not the folder of a finished run"),
     (["predict", "black.png", "--run", "nowhere"], "nowhere is not the folder of a finished run"),
-    (["predict", "black.png", "--top", "0"], "top=0 must be at least 1"),
+    (["predict", "black.png", "--top", "0"], "top=0 must be an integer >= 1"),
     (["convert", "black.png", "a.pth"], "'black.png' cannot be "),
     (["convert", "missing.pth", "a.pth"], "missing.pth"),
     (["convert", "black.png", "a.onnx"], "must end in one of: .pdparams"),
@@ -132,3 +133,34 @@ def test_typos_in_options_stop_with_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
     assert stop.value.code == 2 and "usage:" in capsys.readouterr().err
+
+
+def test_a_trained_network_is_exported_and_the_export_predicts(capsys, tmp_path):
+    assert cli.main(["train", "--data", "digits", "--epochs", "1", "--batch-size", "512", "--patch-size", "4",
+                     "--out", "run"]) == 0
+    assert cli.main(["export", "--run", "run", "--which", "final", "--out", "net", "--check", "--int8"]) == 0
+    text = capsys.readouterr().out
+    assert "model_int8.onnx: " in text and "inference.yml: " in text and "fp32: " in text and "int8: " in text
+    digits = load_dataset("digits")[1]
+    for i in range(3):
+        Image.fromarray(digits.images[i].transpose(1, 2, 0)).save(f"{i}.png")
+    names = [f"{i}.png" for i in range(3)]
+    answers = []
+    for options in (["--run", "run", "--which", "final", "--engine", "eager"], ["--run", "net", "--precision", "fp32"]):
+        assert cli.main(["predict", *names, "--top", "1", *options]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] and answers[0].count("\n") == 3
+    accuracies = []
+    for run, engine in (("run", "eager"), ("net", "openvino")):
+        assert cli.main(["evaluate", "--run", run, "--which", "final", "--data", "digits", "--engine", engine,
+                         "--precision", "fp32", "--out", "pictures"]) == 0
+        accuracies.append(capsys.readouterr().out.split(" (")[0])
+    assert accuracies[0] == accuracies[1] and "test images" in accuracies[0]
+    for arguments, message in [
+            (["export", "--run", "run", "--out", "net"], "holds an export already"),
+            (["export", "--run", "run", "--formats", "onnxx", "--out", "new"], "did you mean 'onnx'"),
+            (["export", "--run", "missing", "--out", "new"], "not the folder of a finished run"),
+            (["predict", "0.png", "--run", "net", "--engine", "openvin"], "did you mean 'openvino'"),
+            (["predict", "0.png", "--run", "net", "--threads", "0"], "threads=0 must be an integer >= 1")]:
+        assert cli.main(arguments) == 2
+        assert message in capsys.readouterr().err, arguments

@@ -81,7 +81,7 @@ def test_show_images_takes_any_form(kind, rows, columns, n, first):
 def test_show_images_tells_right_from_wrong():
     axes = show_images(np.zeros((3, 4, 4, 3), np.uint8), 1, 3, pred=["cat", "dog", "cat"], gt=["cat", "cat", "cat"])
     assert [ax.get_title() for ax in axes] == ["cat", "dog\nis cat", "cat"]
-    assert [ax.title.get_color() for ax in axes] == [plots.RIGHT, plots.WRONG, plots.RIGHT]
+    assert [ax.title.get_color() for ax in axes] == [plots.style.RIGHT, plots.style.WRONG, plots.style.RIGHT]
     assert show_images(np.zeros((1, 4, 4, 3)), 1, 1, pred=["cat"])[0].get_title() == "cat"
 
 

@@ -1,0 +1,32 @@
+"""Options that several commands have, and what they stand for."""
+from pathlib import Path
+
+from ..data import DATASETS
+from ..deploy import ENGINES, PRECISIONS, Predictor
+from ..training import load_run
+
+
+def add_data(parser, default="auto"):
+    parser.add_argument("--data", default=default, help=f"one of {', '.join(DATASETS)} "
+                                                        f"(default: {default or 'what the run was trained on'})")
+    parser.add_argument("--data-file", default=None, help="CIFAR-10 archive (cifar-10-python.tar.gz) or its folder")
+
+
+def add_run(parser):
+    parser.add_argument("--run", default="work/run", help="folder of a trained network (default: %(default)s)")
+    parser.add_argument("--which", default="best", help="weights of the epoch that did best on the test images, or "
+                                                        "final (default: %(default)s)")
+
+
+def add_engine(parser):
+    parser.add_argument("--engine", default="auto", help=f"what runs the network: {', '.join(ENGINES)}; or auto, the "
+                                                         "fastest one here, measured once (default: %(default)s)")
+    parser.add_argument("--precision", default="auto", help=f"{', '.join(PRECISIONS)}; or auto (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=None, metavar="N", help="of the engine (default: all cores)")
+
+
+def open_predictor(options):
+    """The ``Predictor`` of ``--run``, which may be a run's folder or an exported one."""
+    folder = Path(options.run).expanduser()
+    source = folder if (folder / "export.json").is_file() else load_run(folder, options.which)
+    return Predictor(source, options.engine, options.precision, options.threads)

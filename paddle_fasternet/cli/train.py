@@ -1,0 +1,119 @@
+"""``paddle-fasternet train | evaluate | demo``."""
+import argparse
+import dataclasses
+
+import numpy as np
+
+from .. import plots
+from .._files import make_folder
+from ..data import AUGMENTATIONS, load_dataset
+from ..deploy import Predictor
+from ..training import TrainConfig, evaluate, fit, load_run
+from .options import add_data, add_engine, add_run, open_predictor
+from .speed import measure, print_speed
+
+# What a first look needs: about two minutes on two cores. Digits have no mirror images.
+_DEMO_IMAGES = 30_000
+_DEMO = {
+    "cifar10": {"epochs": 2, "patch_size": 4, "batch_size": 128},
+    "digits": {"epochs": 16, "patch_size": 4, "batch_size": 64, "augment": "shift=3,rotate=10"},
+}
+
+
+def add_commands(add):
+    """Describe the commands of this module to the parser."""
+    train = add("train", _train, "Train a network and leave its folder: weights, history, curves.",
+                "augmentations: " + "; ".join(f"{name}[={default:g}] {text}"
+                                              for name, (default, _, _, text) in AUGMENTATIONS.items()))
+    add_data(train)
+    train.add_argument("--out", default="work/run", help="folder of the run (default: %(default)s)")
+    train.add_argument("--overwrite", action="store_true", help="write over the run that is in the folder already")
+    train.add_argument("--resume", action="store_true",
+                       help="go on with the run in the folder where it was interrupted; begin where there is none, do "
+                            "nothing where it is finished")
+    train.add_argument("--checkpoint-seconds", type=float, default=60, metavar="X",
+                       help="time between two checkpoints (default: %(default)s)")
+    train.add_argument("--visualdl", action="store_true", help="also write scalars for visualdl --logdir")
+    _add_config(train)
+
+    evaluation = add("evaluate", _evaluate, "Classify the test images with a trained network; leaves pictures.")
+    add_run(evaluation)
+    add_data(evaluation, default=None)
+    add_engine(evaluation)
+    evaluation.add_argument("--out", default=None, help="folder for the pictures; default: the run's own")
+
+    demo = add("demo", _demo, "Train for a minute or two on CIFAR-10 (or the embedded digits where it cannot be had), "
+                              "evaluate, measure, and leave pictures.")
+    add_data(demo)
+    demo.add_argument("--out", default="work/demo", help="folder of the run; an earlier one there is overwritten "
+                                                               "(default: %(default)s)")
+
+
+def _add_config(parser):
+    """One option for each field of ``TrainConfig``, with its default and meaning."""
+    group = parser.add_argument_group("settings (fields of TrainConfig)")
+    for field in dataclasses.fields(TrainConfig):
+        kind = float if field.default is None else type(field.default)
+        option = {"default": field.default, "help": field.metadata["help"].replace("%", "%%")}
+        if kind is bool:
+            option["action"] = argparse.BooleanOptionalAction
+        elif kind is tuple:
+            option.update(type=int, nargs="+", metavar="N")
+        else:
+            option.update(type=kind, metavar={int: "N", float: "X", str: "NAME"}[kind])
+        if field.default is not None:
+            shown = " ".join(map(str, field.default)) if kind is tuple else field.default
+            option["help"] += f" (default: {shown})"
+        group.add_argument(f"--{field.name.replace('_', '-')}", **option)
+
+
+def _train(options):
+    config = TrainConfig(**{field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)})
+    train, test = load_dataset(options.data, options.data_file)
+    _train_and_report(config, train, test, options.out, overwrite=options.overwrite, resume=options.resume,
+                      checkpoint_seconds=options.checkpoint_seconds, visualdl=options.visualdl)
+
+
+def _train_and_report(config, train, test, out, **options):
+    print(f"data: {train.name}, {len(train):,} training and {len(test):,} test images ({train.source})")
+    history = fit(config, train, test, out, **options)
+    last, best = history.epochs[-1], history.best
+    print(f"accuracy {last['val_acc']:.2%} after the last epoch, at best {best['val_acc']:.2%} after epoch "
+          f"{best['epoch']}; {last['seconds']:.0f} s in all; everything is in {out}")
+
+
+def _evaluate(options):
+    predictor = open_predictor(options)
+    name = options.data or load_run(options.run, options.which).data["name"]
+    _, test = load_dataset(name, options.data_file)
+    if test.class_names != predictor.class_names:
+        raise ValueError(f"the network knows {', '.join(predictor.class_names)}; {test.name} has other classes")
+    _evaluate_and_draw(predictor, test, options.out or options.run)
+
+
+def _evaluate_and_draw(predictor, test, out):
+    folder = make_folder("out", out)
+    result = evaluate(predictor, test, progress=True)
+    print(f"accuracy {result.accuracy:.2%} on {len(test):,} test images, cross-entropy {result.loss:.4f} "
+          f"({predictor.engine}, {predictor.precision})")
+    plots.save_figure(folder / "confusion.png", plots.plot_confusion, test.labels, result.predicted, test.class_names)
+    plots.save_figure(folder / "class_accuracy.png", plots.plot_class_accuracy, test.labels, result.predicted,
+                      test.class_names)
+    names = np.array(test.class_names)
+    shown = slice(0, 32)
+    plots.save_figure(folder / "predictions.png", plots.show_images, test.images[shown], 4, 8,
+                      pred=names[result.predicted[shown]], gt=names[test.labels[shown]])
+    print("pictures: " + ", ".join(str(folder / name)
+                                   for name in ("predictions.png", "confusion.png", "class_accuracy.png")))
+
+
+def _demo(options):
+    train, test = load_dataset(options.data, options.data_file)
+    train = train[:_DEMO_IMAGES]
+    _train_and_report(TrainConfig(**_DEMO[train.name]), train, test, options.out, overwrite=True)
+    run = load_run(options.out)
+    _evaluate_and_draw(Predictor(run), test, options.out)
+    size = run.config.image_size
+    result = measure(run.model, run.preprocess, size, 32)
+    print_speed(run.config.model, size, result)
+    print(f"It classifies {result['pipeline'].images_per_second:,.0f} images a second. Next: paddle-fasternet --help")
