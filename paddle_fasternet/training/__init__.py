@@ -1,7 +1,8 @@
 """Settings, the training loop, and the folder that a run leaves."""
 from .checkpoint import Run, load_run
 from .config import TrainConfig
-from .fit import Evaluation, evaluate, fit
+from .evaluation import Evaluation, evaluate
+from .fit import fit
 from .history import History
 
 __all__ = ["Evaluation", "History", "Run", "TrainConfig", "evaluate", "fit", "load_run"]

@@ -1,18 +1,22 @@
 """The files of a run's folder, and reading a run back from them."""
 import dataclasses
 import json
+import pickle
 import platform
+import warnings
 from pathlib import Path
 
+import numpy as np
 import paddle
 from paddle import nn
 
 from .._check import check_choice
-from .._files import replacing, write_json
+from .._files import is_sealed, remove_partial, replacing, seal, write_json
 from ..data import Augment
-from ..weights import load_weights
+from ..weights import load_weights, read_weights
 from .config import TrainConfig
 from .history import History
+from .log import LOG, VISUALDL
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,46 +40,163 @@ class Run:
     history: History
 
 
-RUN_FILES = ("history.json", "best_model.pdparams", "best_model.pdopt", "final_model.pdparams", "final_model.pdopt",
-             "learning_curve.png", "predictions.png", "confusion.png", "class_accuracy.png")
+WEIGHTS = tuple(f"{name}_model{suffix}" for name in ("best", "final") for suffix in (".pdparams", ".pdopt"))
+PICTURES = ("learning_curve.png", "predictions.png", "confusion.png", "class_accuracy.png")
+# Written in turn, so that a good one is there whatever happens to the other
+CHECKPOINTS = ("resume_a.pdparams", "resume_b.pdparams")
+# What a folder is when a training begins
+STATES = ("new", "resumed", "finished")
+RUN_FILES = ("history.json", *WEIGHTS, *CHECKPOINTS, *PICTURES, LOG)
 
 
 def clear_folder(folder, overwrite):
     """Make room for a new run in ``folder``, so that no file of an older one is taken for one of the new.
 
     Raises:
-        FileExistsError: there is a run and ``overwrite`` is False, or a ``config.json`` that is no run's.
+        FileExistsError: there is a run and ``overwrite`` is False, or something that is no run.
     """
     config = folder / "config.json"
-    if config.exists():
-        try:
-            known = {"config", "data", "versions"} <= set(json.loads(config.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            known = False
-        if not known:
-            raise FileExistsError(f"{config} is not of this library and stays as it is; choose another out_dir")
-    if not overwrite and any((folder / name).exists() for name in RUN_FILES):
-        raise FileExistsError(f"{folder} holds a run already; choose another out_dir, or overwrite it with "
-                              "overwrite=True (--overwrite)")
-    for name in ("config.json", *RUN_FILES):
+    known = config.exists() and _is_ours(config)
+    if config.exists() and not known:
+        raise FileExistsError(f"{config} is not of this library and stays as it is; choose another out_dir")
+    found = [name for name in RUN_FILES if (folder / name).exists()]
+    if found and not known:
+        raise FileExistsError(f"{folder} has a {found[0]} but no config.json of a run, so it may be somebody else's; "
+                              "choose another out_dir")
+    if not overwrite and set(found) - {LOG}:  # a run that died before its first checkpoint left its log alone
+        raise FileExistsError(f"{folder} holds a run already; go on with it with resume=True (--resume), overwrite it "
+                              "with overwrite=True (--overwrite), or choose another out_dir")
+    curves = [str(path.relative_to(folder)) for path in folder.glob(f"{VISUALDL}/vdlrecords.*")] if known else []
+    for name in (*RUN_FILES, *curves, "config.json"):  # it goes last: it says whose the others are
         (folder / name).unlink(missing_ok=True)
+
+
+def _is_ours(path):
+    """Whether a ``config.json`` is a run's."""
+    try:
+        return {"config", "data", "versions"} <= set(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return False
 
 
 def save_config(folder, config, train, val):
     """Write ``config.json``: the settings, the data and the versions behind a run."""
     write_json(folder / "config.json", {
-        "config": config.to_dict(),
-        "data": {"name": train.name, "source": train.source, "class_names": list(train.class_names),
-                 "mean": train.mean, "std": train.std, "train_images": len(train), "val_images": len(val)},
+        "config": config.to_dict(), "data": _describe(train, val),
         "versions": {"paddle": paddle.__version__, "python": platform.python_version(), "device": paddle.get_device()},
     })
 
 
-def save_checkpoint(folder, name, state, optimizer):
-    """Write ``name.pdparams`` and ``name.pdopt``, each whole or not at all."""
-    for suffix, content in [(".pdopt", optimizer.state_dict()), (".pdparams", state)]:
+def _describe(train, val):
+    return {"name": train.name, "source": train.source, "class_names": list(train.class_names),
+            "mean": train.mean, "std": train.std, "train_images": len(train), "val_images": len(val)}
+
+
+def save_model(folder, name, model, optimizer):
+    """Write ``name.pdparams`` and ``name.pdopt``, each whole or not at all, with a checksum."""
+    for suffix, content in [(".pdopt", optimizer.state_dict()), (".pdparams", model.state_dict())]:
         with replacing(folder / f"{name}{suffix}") as file:
             paddle.save(content, file.name)
+            seal(file)
+
+
+class Checkpoints:
+    """The state of a training in ``resume_a.pdparams`` and ``resume_b.pdparams``, written in turn.
+
+    Either is a pickle of arrays alone, which ``read_weights`` reads without running it, and ends in a checksum.
+    """
+
+    def __init__(self, folder):
+        self._paths = [folder / name for name in CHECKPOINTS]
+
+    def save(self, arrays, progress):
+        """Write a checkpoint over the older one; the newer one stays as it is."""
+        progress = np.frombuffer(json.dumps(progress, allow_nan=False).encode(), np.uint8)
+        with replacing(self._paths[0]) as file:
+            pickle.dump({**arrays, "progress": progress}, file, protocol=4)
+            seal(file)
+        self._paths.reverse()
+
+    def load(self):
+        """(arrays, progress) of the newest checkpoint that is whole, or None where there is none.
+
+        A damaged one is passed over with a warning.
+
+        Raises:
+            ValueError: all that there are are damaged.
+        """
+        found, damaged = [], []
+        for path in [path for path in self._paths if path.exists()]:
+            try:
+                if not is_sealed(path):
+                    raise ValueError(f"{str(path)!r} is damaged: it does not end in its checksum")
+                arrays = dict(read_weights(path))
+                progress = json.loads(arrays.pop("progress").tobytes())
+                found.append((progress["steps"], path, arrays, progress))
+            except (ValueError, KeyError, TypeError) as error:
+                damaged.append(str(error))
+        if not found:
+            if damaged:
+                raise ValueError("; ".join(damaged) + "; start anew with overwrite=True (--overwrite)")
+            return None
+        for text in damaged:
+            warnings.warn(f"{text}; going on from the checkpoint before it", stacklevel=4)
+        _, newest, arrays, progress = max(found, key=lambda entry: entry[0])
+        self._paths.sort(key=lambda path: path == newest)  # the other one is written over first
+        return arrays, progress
+
+    def remove(self):
+        """Nothing is left to go on with."""
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+
+def open_folder(folder, config, train, val, overwrite, resume):
+    """Make ``folder`` ready for a training, with its ``config.json``.
+
+    Returns:
+        One of ``STATES``: "new"; with ``resume`` also "resumed" (there is a checkpoint to go on from) or "finished".
+
+    Raises:
+        FileExistsError: the folder holds what must not be written over.
+        ValueError: the run to resume has other settings or data, or nothing to go on from.
+    """
+    remove_partial(folder, ("config.json", *RUN_FILES))
+    if resume and (folder / "config.json").exists():
+        check_same_run(folder, config, train, val)
+        left = [name for name in (*WEIGHTS, "history.json") if (folder / name).exists()]
+        if len(left) == len(WEIGHTS) + 1 and len(History.load(folder / "history.json").epochs) == config.epochs:
+            return "finished"
+        if any((folder / name).exists() for name in CHECKPOINTS):
+            return "resumed"
+        if left:
+            raise ValueError(f"out_dir={str(folder)!r} holds a run without a checkpoint to go on from; overwrite it "
+                             "with overwrite=True (--overwrite), or choose another out_dir")
+    clear_folder(folder, overwrite)
+    save_config(folder, config, train, val)
+    return "new"
+
+
+def check_same_run(folder, config, train, val):
+    """Make sure that the run in ``folder`` was started with these settings and data.
+
+    Raises:
+        ValueError: it was not; names what differs.
+        FileExistsError: there is no run of this library in it.
+    """
+    path = folder / "config.json"
+    if not _is_ours(path):
+        raise FileExistsError(f"{path} is not of this library and stays as it is; choose another out_dir")
+    there = json.loads(path.read_text(encoding="utf-8"))
+    data = _describe(train, val)
+    data.pop("source")  # the same images may lie elsewhere
+    differences = []
+    for before, now in [(there["config"], config.to_dict()), (there["data"], json.loads(json.dumps(data)))]:
+        differences += [f"{name} is {before.get(name)!r} there, {now[name]!r} here" for name in now
+                        if before.get(name) != now[name]]
+    if differences:
+        raise ValueError(f"out_dir={str(folder)!r} holds a run with other settings or data, which cannot be resumed "
+                         f"with these: {'; '.join(differences)}")
 
 
 def load_run(folder, which="best"):
@@ -87,7 +208,7 @@ def load_run(folder, which="best"):
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing.
-        ValueError: a file is not what ``fit`` writes.
+        ValueError: a file is not what ``fit`` writes, or is not as it was written.
     """
     check_choice("which", which, ("best", "final"))
     folder = Path(folder).expanduser()
@@ -102,6 +223,8 @@ def load_run(folder, which="best"):
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'} is not a run's configuration: {error}") from error
     model = config.build_model(len(class_names), in_channels=len(preprocess.mean))
-    load_weights(model, folder / f"{which}_model.pdparams")
+    weights = folder / f"{which}_model.pdparams"
+    is_sealed(weights)  # raises where it is damaged; runs of earlier versions have no checksum
+    load_weights(model, weights)
     model.eval()
     return Run(config, model, preprocess, class_names, data, History.load(folder / "history.json"))

@@ -55,10 +55,17 @@ class History:
     def load(cls, path):
         """Read what ``save`` wrote."""
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{path} is not a history that a run wrote: {error}") from error
+
+    @classmethod
+    def from_dict(cls, content):
+        """The inverse of ``dataclasses.asdict``; ValueError where it is not what that gives."""
+        try:
             lists = [content["record"][part][key] for part in ("train", "val") for key in ("iter", "loss", "acc")]
             if not all(isinstance(values, list) for values in [*lists, content["epochs"]]):
                 raise TypeError("what should be lists are none")
             return cls(record=content["record"], epochs=content["epochs"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a history that a run wrote: {error!r}") from error
+        except (KeyError, TypeError) as error:
+            raise ValueError(repr(error)) from error

@@ -1,0 +1,74 @@
+"""How well a network does on an image set."""
+import dataclasses
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from tqdm.auto import tqdm
+
+from ..data import Loader
+from ..deploy import Predictor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What ``evaluate`` found: mean cross-entropy, share of right answers, and probabilities float32 [N, K]."""
+
+    loss: float
+    accuracy: float
+    probabilities: np.ndarray
+
+    @property
+    def predicted(self):
+        """The most likely label of each image, int64 [N]."""
+        return self.probabilities.argmax(1)
+
+
+def evaluate(model, images, preprocess=None, batch_size=256, progress=False):
+    """Classify an ``ImageSet`` and compare with its labels.
+
+    Args:
+        model: a network with logits [N, K]; it is evaluated in evaluation mode and left in the mode it had. Or a
+            ``Predictor``, which is faster, and prepares the images by itself.
+        images: an ``ImageSet``.
+        preprocess: an ``Augment`` (a run's ``preprocess``); None normalises with the set's own statistics.
+        batch_size: images in a forward pass of a network.
+        progress: show a bar.
+
+    Raises:
+        ValueError: the network has other outputs than the set has classes.
+    """
+    if isinstance(model, Predictor):
+        return _evaluate_predictor(model, images, preprocess, progress)
+    loader = Loader(images, batch_size, preprocess)
+    was_training = model.training
+    model.eval()
+    logits, classes = [], len(images.class_names)
+    try:
+        with paddle.no_grad():
+            for batch, _ in tqdm(loader, desc="evaluating", disable=not progress, leave=False):
+                logits.append(model(batch).astype("float32"))
+                _check_classes(logits[-1].shape, classes)
+    finally:
+        if was_training:
+            model.train()
+    logits = paddle.concat(logits)
+    labels = paddle.to_tensor(images.labels)
+    probabilities = F.softmax(logits).numpy()
+    return Evaluation(float(F.cross_entropy(logits, labels)),
+                      float((probabilities.argmax(1) == images.labels).mean()), probabilities)
+
+
+def _evaluate_predictor(predictor, images, preprocess, progress):
+    if preprocess is not None:
+        raise ValueError("preprocess goes with a network; a Predictor prepares the images by itself: leave it out")
+    _check_classes([None, len(predictor.class_names)], len(images.class_names))
+    probabilities = predictor(images.images.transpose(0, 2, 3, 1), progress)
+    own = probabilities[np.arange(len(images)), images.labels]
+    return Evaluation(float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),
+                      float((probabilities.argmax(1) == images.labels).mean()), probabilities)
+
+
+def _check_classes(shape, classes):
+    if list(shape[1:]) != [classes]:
+        raise ValueError(f"the network has outputs of shape {list(shape)}, the images have {classes} classes")

@@ -1,0 +1,276 @@
+"""What a run carries along and what is done with it: steps, evaluation, its state to arrays and back."""
+import contextlib
+import dataclasses
+import math
+import time
+
+import numpy as np
+import paddle
+
+from ..data import Augment, Loader
+from ..losses import LabelSmoothingCrossEntropy
+from .evaluation import evaluate
+from .history import History
+from .parallel import LoaderPart
+
+# The host waits for a GPU only this often: losses stay on the device until then.
+_STEPS_BETWEEN_LOOKS = 20
+
+
+class Trainer:
+    """Network, optimizer, loader, averaged weights, history, and how far the run has come.
+
+    Everything random depends on (seed, step) or (seed, epoch, batch) alone, so that the number of steps done is the
+    whole of the random state.
+
+    Attributes:
+        steps: done so far.
+        epoch_seconds: of training in the present epoch.
+    """
+
+    def __init__(self, config, train, processes):
+        paddle.seed(config.seed)
+        classes = len(train.class_names)
+        self.model = config.build_model(classes, in_channels=train.images.shape[1])
+        self.preprocess = Augment("none", config.image_size, train.mean, train.std)
+        loader = Loader if processes.size == 1 else lambda *args, **kwargs: LoaderPart(processes, *args, **kwargs)
+        self.loader = loader(train, min(config.batch_size, len(train)),
+                             Augment(config.augment, config.image_size, train.mean, train.std, classes),
+                             shuffle=True, drop_last=True, seed=config.seed)
+        self.optimizer = _build_optimizer(self.model, config)
+        self.step_once, self.scaler = _make_step(self.model, self.optimizer, config, processes)
+        self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
+        self.config, self.processes = config, processes
+        self.history, self.steps, self.epoch_seconds = History(), 0, 0.0
+
+    def try_out(self, train, val):
+        """Run two images of each set through everything, so that what does not fit fails before a file is written."""
+        self.model.eval()
+        with paddle.no_grad():
+            for images, prepare in ((train, self.loader.augment), (val, self.preprocess)):
+                x, _ = prepare(images.images[:2], images.labels[:2], np.random.default_rng(0))
+                self.model(paddle.to_tensor(x))
+
+    def train_epoch(self, epoch, impatient):
+        """The rest of an epoch: yields (loss, accuracy, steps) at every look, the means over the steps since the last.
+
+        Args:
+            epoch: from 0.
+            impatient: called after every step; a true answer calls for a look at once.
+        """
+        self.model.train()
+        last = len(self.loader) * (epoch + 1)
+        start, pending = time.perf_counter(), []
+        with contextlib.closing(self.loader.epoch(epoch, len(self.loader) - (last - self.steps))) as batches:
+            for images, labels in batches:
+                paddle.seed(_seed_of_step(self.config.seed, self.steps, self.processes.rank))
+                self.optimizer.set_lr(learning_rate(self.config, self.steps, len(self.loader)))
+                pending.append(self.step_once(images, labels))
+                if self.average:
+                    self.average.update(self.steps)
+                self.steps += 1
+                if len(pending) == _STEPS_BETWEEN_LOOKS or self.steps == last or impatient():
+                    look = (*self._look(pending, epoch), len(pending))
+                    pending = []
+                    self.epoch_seconds += time.perf_counter() - start
+                    yield look
+                    start = time.perf_counter()
+
+    def _look(self, pending, epoch):
+        """Fetch the pending steps' numbers into the history; returns their mean loss and accuracy."""
+        first = self.steps - len(pending) + 1
+        numbers = paddle.stack([paddle.stack(pair) for pair in pending], axis=1).numpy()
+        losses, accuracies = self.processes.sum(numbers) / self.processes.size
+        for offset, loss in enumerate(losses):
+            if not np.isfinite(loss):
+                raise self._not_finite("loss", loss, first + offset, epoch)
+        self.history.add_steps(first, losses, accuracies)
+        return float(losses.mean()), float(accuracies.mean())
+
+    def finish_epoch(self, epoch, val, seconds):
+        """Evaluate, and enter the epoch into the history. ``seconds``: since the start of the run, asked at the end."""
+        loss, accuracy = self._evaluate(val)
+        if not math.isfinite(loss):
+            raise self._not_finite("validation loss", loss, self.steps, epoch)
+        train, steps = self.history.record["train"], len(self.loader)
+        self.history.add_epoch({
+            "epoch": epoch + 1, "step": self.steps, "lr": self.optimizer.get_lr(),
+            "train_loss": float(np.mean(train["loss"][-steps:])), "train_acc": float(np.mean(train["acc"][-steps:])),
+            "val_loss": loss, "val_acc": accuracy, "train_seconds": self.epoch_seconds,
+            "images_per_second": steps * self.loader.batch_size / self.epoch_seconds, "seconds": seconds()})
+        self.epoch_seconds = 0.0
+
+    def _evaluate(self, val):
+        """Cross-entropy and accuracy of the weights that are saved; each process takes its part of the images."""
+        self.share_statistics()
+        part = val[self.processes.rank::self.processes.size]
+        with self.saved_weights():
+            result = evaluate(self.model, part, self.preprocess)
+        loss, right, count = self.processes.sum([result.loss * len(part), result.accuracy * len(part), len(part)])
+        return float(loss / count), float(right / count)
+
+    def _not_finite(self, what, value, step, epoch):
+        return FloatingPointError(
+            f"the {what} is {value} at step {step} (epoch {epoch + 1}), learning rate about "
+            f"{self.optimizer.get_lr():.2g}. Try a lower lr, more warmup_epochs, a smaller clip_grad, or amp='off'")
+
+    def saved_weights(self):
+        """Within the block the network has the weights to evaluate and save: the averaged ones where there are any."""
+        return self.average.in_place() if self.average else contextlib.nullcontext()
+
+    def share_statistics(self):
+        """Average BatchNorm's running statistics over the processes."""
+        state = self.model.state_dict()
+        names = [name for name, tensor in state.items() if tensor.stop_gradient]  # Paddle has them as parameters
+        for tensors in (state, *([self.average.state] if self.average else [])):
+            self.processes.average([tensors[name] for name in names])
+
+    def state(self):
+        """(arrays, progress) for ``restore``: a dict of arrays, and plain values for JSON."""
+        moments = {theirs: ours for theirs, ours, _ in _moments(self.model)}
+        optimizer = self.optimizer.state_dict()
+        if set(optimizer) != set(moments):
+            raise RuntimeError(f"the optimizer's state is not AdamW's: {sorted(set(optimizer) ^ set(moments))[:4]}")
+        tensors = {**self._tensors(), **{moments[name]: tensor for name, tensor in optimizer.items()}}
+        scaler = {key: value.tolist() if isinstance(value, np.ndarray) else value
+                  for key, value in self.scaler.state_dict().items()}
+        return ({name: np.asarray(tensor.numpy()) for name, tensor in tensors.items()},
+                {"steps": self.steps, "epoch_seconds": self.epoch_seconds, "scaler": scaler,
+                 "history": dataclasses.asdict(self.history)})
+
+    def restore(self, arrays, progress):
+        """Go on from what ``state`` gave, in this process or an earlier one.
+
+        Raises:
+            ValueError: it is the state of another training.
+        """
+        tensors, moments = self._tensors(), _moments(self.model)
+        expected = {**{name: tuple(tensor.shape) for name, tensor in tensors.items()},
+                    **{ours: shape for _, ours, shape in moments}}
+        if {name: array.shape for name, array in arrays.items()} != expected:
+            raise ValueError("its weights are those of another network")
+        try:
+            history, steps = History.from_dict(progress["history"]), int(progress["steps"])
+            behind = steps - len(history.epochs) * len(self.loader)
+            if not 0 <= behind <= len(self.loader) or len(history.record["train"]["iter"]) != steps:
+                raise ValueError(f"its {steps} steps do not fit its history")
+            self.history, self.steps, self.epoch_seconds = history, steps, float(progress["epoch_seconds"])
+            if progress["scaler"]:
+                self.scaler.load_state_dict(progress["scaler"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"its progress is not what a training writes: {error!r}") from error
+        for parameter in self.model.parameters():  # an optimizer that has made no step has nowhere to put its state
+            if not parameter.stop_gradient:
+                parameter.grad = paddle.zeros_like(parameter)
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+        self.optimizer.set_lr(learning_rate(self.config, max(steps - 1, 0), len(self.loader)))
+        self.optimizer.set_state_dict({theirs: paddle.to_tensor(arrays[ours]) for theirs, ours, _ in moments})
+        for name, tensor in tensors.items():
+            tensor.set_value(arrays[name])
+
+    def _tensors(self):
+        """{name in a checkpoint: tensor} of the network and of the averaged weights."""
+        parts = {"model": self.model.state_dict(), "average": self.average.state if self.average else {}}
+        return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+
+def _moments(model):
+    """(the optimizer's name, the name in a checkpoint, shape) of each state of AdamW.
+
+    Paddle numbers parameters through a process's life, so its own names are not those of the next process.
+    """
+    return [(f"{parameter.name}_{moment}_0", f"optimizer/{name}/{moment}",
+             (1,) if moment.endswith("_acc") else tuple(parameter.shape))
+            for name, parameter in model.named_parameters() if not parameter.stop_gradient
+            for moment in ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")]
+
+
+def _seed_of_step(seed, step, rank):
+    """63 bits for Paddle's generator: stochastic depth depends on these three alone."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def learning_rate(config, step, steps_per_epoch):
+    """Linear warm-up, then a cosine to zero; ``step`` counts from 0 and the last step's rate is above zero."""
+    total, warmup = config.epochs * steps_per_epoch, config.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return config.lr * (step + 1) / (warmup + 1)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+
+
+def _build_optimizer(model, config):
+    """AdamW that leaves normalisation, biases and layer scale (all that is a vector) without decay."""
+    decayed = {parameter.name for parameter in model.parameters() if parameter.ndim > 1}
+    return paddle.optimizer.AdamW(
+        learning_rate=config.lr, parameters=model.parameters(), weight_decay=config.weight_decay,
+        apply_decay_param_fun=lambda name: name in decayed,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(config.clip_grad) if config.clip_grad else None)
+
+
+def _amp_dtype(amp):
+    """The dtype of mixed precision on the current device, or None."""
+    on_cpu = paddle.get_device() == "cpu"
+    if amp == "float16" and on_cpu:
+        raise ValueError("amp='float16' needs a GPU; a CPU has bfloat16 (or off)")
+    if amp != "auto":
+        return None if amp == "off" else amp
+    if on_cpu:
+        return None
+    return "bfloat16" if paddle.amp.is_bfloat16_supported() else "float16"
+
+
+def _make_step(model, optimizer, config, processes):
+    """(step, scaler): ``step`` updates the weights with one batch and returns loss and accuracy, on the device."""
+    loss_function = LabelSmoothingCrossEntropy(config.smoothing)
+    dtype = _amp_dtype(config.amp)
+    scaler = paddle.amp.GradScaler(enable=dtype == "float16")
+
+    def step(images, labels):
+        with paddle.amp.auto_cast(enable=dtype is not None, dtype=dtype or "bfloat16"):
+            logits = model(images)
+        loss = loss_function(logits, labels)
+        scaler.scale(loss).backward()
+        processes.average_gradients(model)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.clear_grad()
+        target = labels.argmax(1) if labels.ndim == 2 else labels
+        return loss.detach(), (logits.detach().argmax(1) == target).astype("float32").mean()
+
+    return step, scaler
+
+
+class WeightAverage:
+    """Exponential moving average of a network's floating-point state, BatchNorm statistics included.
+
+    The decay rises to ``decay`` as (1 + t) / (10 + t), so that the first weights are soon forgotten.
+
+    Attributes:
+        state: {name: averaged tensor}.
+    """
+
+    def __init__(self, model, decay):
+        self.decay = decay
+        self._live = {name: tensor for name, tensor in model.state_dict().items() if "float" in str(tensor.dtype)}
+        self.state = {name: tensor.clone().detach() for name, tensor in self._live.items()}
+
+    @paddle.no_grad()
+    def update(self, step):
+        """Take in the weights after step number ``step``, counted from 0."""
+        # a tensor: given a number, Paddle 3.3 keeps 112 bytes of every call for ever
+        share = paddle.full([], 1 - min(self.decay, (1 + step) / (10 + step)), dtype="float32")
+        for name, tensor in self._live.items():
+            self.state[name].lerp_(tensor, share)
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """Within the block the network has the averaged weights."""
+        trained = {name: tensor.clone().detach() for name, tensor in self._live.items()}
+        try:
+            for name, tensor in self._live.items():
+                tensor.set_value(self.state[name])
+            yield
+        finally:
+            for name, tensor in self._live.items():
+                tensor.set_value(trained[name])
