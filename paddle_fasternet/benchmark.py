@@ -46,22 +46,28 @@ def _synchronize():
         paddle.device.synchronize()
 
 
-def time_in_turn(calls, images, repeats=20, warmup=3):
+def time_in_turn(calls, images, repeats=20, warmup=3, pause=0.0):
     """Time several functions in turn, so that a slow moment of the machine meets all of them alike.
 
     Args:
         calls: {name: function without arguments}.
         images: images that one call handles.
         repeats, warmup: timed and untimed calls of each.
+        pause: seconds of rest and an untimed call before each timed one. For contenders with threads of their own: those
+            of the one before spin on for a while (0.2 s in Paddle) and would slow down the next.
 
     Returns:
         {name: Timing}.
     """
     check_number("repeats", repeats, low=1, integer=True)
     check_number("warmup", warmup, low=0, integer=True)
+    check_number("pause", pause, low=0)
     seconds = {name: [] for name in calls}
     for turn in range(warmup + repeats):
         for name, call in calls.items():
+            if pause:
+                time.sleep(pause)
+                call()
             _synchronize()
             start = time.perf_counter()
             call()
@@ -101,6 +107,60 @@ def measure_speed(model, preprocess, images, repeats=20, warmup=3):
             model.train()
 
 
+def compare_networks(networks, batch_size=1, repeats=20, warmup=3, make_call=None):
+    """Time networks in turn on random images, in evaluation mode.
+
+    Args:
+        networks: {name: (network on [N, 3, S, S], S)}.
+        batch_size: images in a call.
+        repeats, warmup: timed and untimed calls of each.
+        make_call: makes a function without arguments of a network and its input, float32 [N, 3, S, S]; None runs the
+            network eager.
+
+    Returns:
+        A dict for each network: "network", "image_size", "parameters", "macs" (of one image), the ``Timing``'s values,
+        "macs_per_second".
+    """
+    batch_size = check_number("batch_size", batch_size, low=1, integer=True)
+    calls, rows = {}, []
+    training = [model for model, _ in networks.values() if model.training]
+    for name, (model, size) in networks.items():
+        model.eval()
+        x = np.random.default_rng(0).standard_normal((batch_size, 3, size, size)).astype(np.float32)
+        calls[name] = (make_call or eager_call)(model, x)
+        rows.append({"network": name, "image_size": size, "parameters": count_parameters(model),
+                     "macs": count_macs(model, size)})
+    timings = time_in_turn(calls, batch_size, repeats, warmup)
+    for model in training:
+        model.train()
+    return [{**row, **timings[row["network"]].to_dict(),
+             "macs_per_second": round(batch_size * row["macs"] / timings[row["network"]].median)} for row in rows]
+
+
+def network_table(rows):
+    """The rows of ``compare_networks`` as lines of text."""
+    width = max(len(row["network"]) for row in rows) + 2
+    lines = [f"{'network':{width}}{'image':>5}{'M parameters':>14}{'G MACs':>9}{'ms':>10}  {'(quartiles)':20}"
+             f"{'images/s':>9}{'G MAC/s':>9}"]
+    for row in rows:
+        low, median, high = (1e3 * row[key] for key in ("low", "median", "high"))
+        lines.append(f"{row['network']:{width}}{row['image_size']:5}{row['parameters'] / 1e6:14.2f}"
+                     f"{row['macs'] / 1e9:9.2f}{median:10.2f}  {f'({low:.2f} to {high:.2f})':20}"
+                     f"{row['images_per_second']:9.1f}{row['macs_per_second'] / 1e9:9.1f}")
+    return "\n".join(lines)
+
+
+def eager_call(model, x):
+    """A function without arguments that runs a network on an array once, as a script does."""
+    tensor = paddle.to_tensor(x)
+
+    def call():
+        with paddle.no_grad():
+            return model(tensor)
+
+    return call
+
+
 def count_parameters(model):
     """Trainable values of a network."""
     return sum(int(np.prod(p.shape)) for p in model.parameters() if not p.stop_gradient)
@@ -109,18 +169,22 @@ def count_parameters(model):
 def count_macs(model, image_size=224, channels=3):
     """Multiply-adds of convolutions and linear layers for one square image; normalisation, activations, sums: nothing.
 
-    A convolution counts out_channels * H * W * kernel area * in_channels / groups.
+    A convolution counts out_channels * H * W * kernel area * in_channels / groups. A layer with a method
+    ``macs(inputs, output)`` says for itself what a call costs.
     """
     total = 0
 
-    def count(layer, _, output):
+    def count(layer, inputs, output):
         nonlocal total
-        # a weight is used once for each output position: H W of [1, C, H, W], or whatever stands before [.., features]
-        positions = output.shape[2:] if isinstance(layer, nn.Conv2D) else output.shape[1:-1]
-        total += int(np.prod(layer.weight.shape)) * int(np.prod(positions))
+        if hasattr(layer, "macs"):
+            total += layer.macs(inputs, output)
+            return
+        # a weight is used once for each output position, that is each value of one output feature
+        features = layer.weight.shape[0] if isinstance(layer, nn.Conv2D) else layer.weight.shape[1]
+        total += int(np.prod(layer.weight.shape)) * (int(np.prod(output.shape)) // features)
 
     handles = [layer.register_forward_post_hook(count) for layer in model.sublayers(include_self=True)
-               if isinstance(layer, (nn.Conv2D, nn.Linear))]
+               if isinstance(layer, (nn.Conv2D, nn.Linear)) or hasattr(layer, "macs")]
     was_training = model.training
     model.eval()
     try:

@@ -43,6 +43,21 @@ def test_macs_by_hand():
     assert model.training
     # a Linear over positions: [1, 3, 16] to [1, 3, 5]
     assert count_macs(nn.Sequential(nn.Flatten(2), nn.Linear(16, 5)), 4) == 3 * 16 * 5
+    # positions in the batch's place, as Swin's windows are: [6, 2, 4] to [6, 2, 5]
+    assert count_macs(nn.Sequential(nn.Unflatten(2, [2, 2]), nn.Flatten(0, 2), nn.Linear(4, 5)), 4) == 12 * 4 * 5
+
+
+class Squares(nn.Layer):
+    def forward(self, x):
+        return x * x
+
+    @staticmethod
+    def macs(inputs, output):
+        return int(np.prod(inputs[0].shape))
+
+
+def test_a_layer_may_say_what_it_costs():
+    assert count_macs(nn.Sequential(Squares(), nn.Conv2D(3, 2, 1)), 4) == 48 + 16 * 6
 
 
 def test_measuring_leaves_the_mode_and_counts_images():
