@@ -1,19 +1,22 @@
 # make demo       environment, then a first training with pictures in work/demo (under five minutes on two cores)
 # make test       environment, ruff and the tests
+# make interpretdl InterpretDL in the environment, without the old versions it asks for (make test has it)
 # make test-paddle26, make lint, make bench, make clean
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test test-paddle26 lint bench clean
+.PHONY: demo test interpretdl test-paddle26 lint bench clean
 
 demo: $(VENV)/demo.ready
 	OMP_NUM_THREADS=$$(nproc) $(VENV)/bin/paddle-fasternet demo --out work/demo
 
-test: $(VENV)/test.ready lint
+test: $(VENV)/test.ready $(VENV)/interpretdl.ready lint
 	$(VENV)/bin/python -m pytest -q
 
 test-paddle26: .venv-paddle26/ready
 	.venv-paddle26/bin/python -m pytest -q
+
+interpretdl: $(VENV)/interpretdl.ready
 
 lint: $(VENV)/test.ready
 	$(VENV)/bin/ruff check .
@@ -45,12 +48,24 @@ $(VENV)/demo.ready: $(VENV)/bin/pip setup.py
 	touch $@
 
 $(VENV)/test.ready: $(VENV)/demo.ready
-	$(VENV)/bin/pip install -q -e ".[dev]"
+	$(VENV)/bin/pip install -q -e ".[dev,deploy]"
+	touch $@
+
+# The wheel brings a package named tests along, which must not stand before anybody's own.
+define INTERPRETDL
+$(1)/bin/pip install -q --no-deps interpretdl==0.8.0
+$(1)/bin/python -c "import importlib.metadata as m, shutil; shutil.rmtree(m.distribution('interpretdl').locate_file('tests'), True)"
+endef
+
+$(VENV)/interpretdl.ready: $(VENV)/demo.ready
+	$(VENV)/bin/pip install -q -e ".[interpretdl]"
+	$(call INTERPRETDL,$(VENV))
 	touch $@
 
 # Paddle 2.6 is of the time of numpy 1 and expects setuptools.
 .venv-paddle26/ready: setup.py
 	$(SYSTEM)
 	$(PYTHON) -m venv .venv-paddle26
-	.venv-paddle26/bin/pip install -q "paddlepaddle==2.6.2" "numpy<2" setuptools -e ".[dev]"
+	.venv-paddle26/bin/pip install -q "paddlepaddle==2.6.2" "numpy<2" setuptools -e ".[dev,deploy]"
+	$(call INTERPRETDL,.venv-paddle26)
 	touch $@

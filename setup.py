@@ -2,10 +2,12 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "paddle_fasternet" / "__init__.py").read_text()).group(1)
+
+NATIVE = Path("paddle_fasternet", "deploy", "native")
 
 setup(
     name="paddle_fasternet",
@@ -16,6 +18,11 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["paddle_fasternet*"]),
     package_data={"paddle_fasternet.weights": ["cifar10/*"]},
+    # A plain shared library, which ctypes loads. Optional: where there is no compiler, all the rest is installed.
+    ext_modules=[Extension(
+        "paddle_fasternet.deploy._native", sorted(map(str, NATIVE.glob("*.cpp"))), language="c++", optional=True,
+        depends=sorted(map(str, NATIVE.glob("*.h"))),
+        extra_compile_args=["-std=c++17", "-O3", "-fvisibility=hidden", "-pthread"], extra_link_args=["-pthread"])],
     python_requires=">=3.9",
     install_requires=[
         "numpy>=1.22,<2.4",  # Paddle 3.3 turns arrays of one element into numbers, which numpy 2.4 refuses
@@ -23,17 +30,18 @@ setup(
         "tqdm>=4.60",
         "pillow>=9",
         "opencv-python-headless>=4.5",
+        "scikit-image>=0.19",
         "scikit-learn>=1.0",
     ],
     extras_require={
         "cpu": ["paddlepaddle>=2.6"],
         "notebooks": ["jupyter", "papermill", "ipywidgets"],
-        "deploy": ["paddle2onnx", "onnxruntime", "openvino"],
+        "deploy": ["onnx>=1.14", "onnxruntime>=1.16", "openvino>=2024.0", "nncf>=2.14"],
         "paddlex": ["paddlex[cv]>=3"],
         "visualdl": ["visualdl"],
         # what InterpretDL 0.8.0 needs without its dead pins; the package itself goes in with pip's --no-deps
-        "interpretdl": ["requests", "ipython", "scikit-image"],
-        "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.4"],
+        "interpretdl": ["requests", "ipython"],
+        "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.4", "lime>=0.2"],
     },
     entry_points={"console_scripts": ["paddle-fasternet=paddle_fasternet.cli:main"]},
     classifiers=[

@@ -13,8 +13,8 @@ import pytest
 from paddle import nn
 from PIL import Image
 
-from paddle_fasternet import FasterNet, load_run
-from paddle_fasternet.data import ImageSet
+from paddle_fasternet import FasterNet, evaluate, load_run
+from paddle_fasternet.data import Augment, ImageSet
 from paddle_fasternet.deploy import ENGINES, Predictor, engines, export, fuse_conv_bn, offered, predictor, to_onnx
 from paddle_fasternet.weights import CIFAR10_RUN
 
@@ -312,7 +312,7 @@ def test_sources_and_settings_that_are_none(folder, tmp_path, monkeypatch):
         Predictor(out, "auto", "fp16")
     with pytest.raises(ValueError, match="threads=0 must be an integer >= 1"):
         Predictor(out, threads=0)
-    with pytest.raises(ValueError, match="precision='bf16' is not offered by engine='onnxruntime', which has fp32, int8"):
+    with pytest.raises(ValueError, match="'bf16' is not offered by engine='onnxruntime', which has fp32, int8"):
         monkeypatch.setattr(engines, "has_bfloat16", lambda: True)
         Predictor(out, "onnxruntime", "bf16")
     with pytest.raises(ValueError, match="precision='int8' needs a quantised network: export it with calibration"):
@@ -390,7 +390,8 @@ def test_export_refuses_what_it_cannot_do(folder, tmp_path):
     for arguments, message in [
             ({"formats": ("onx",)}, "formats='onx' is not known; did you mean 'onnx'"),
             ({"formats": ()}, "is empty"), ({"image_size": 4}, "smaller than the network's stride"),
-            ({"image_size": None}, "image_size=None"), ({"calibration": known, "formats": "paddle"}, "int8 is made from"),
+            ({"image_size": None}, "image_size=None"),
+            ({"calibration": known, "formats": "paddle"}, "int8 is made from"),
             ({"validation": known}, "validation has the classes"), ({"calibration": [1]}, "calibration must be a")]:
         with pytest.raises((ValueError, TypeError), match=message):
             export(model, tmp_path / "new", **{"image_size": 16, **arguments})
@@ -453,3 +454,16 @@ def test_the_network_may_change_afterwards(folder):
     model.train()
     start = time.perf_counter()
     assert np.array_equal(fast.logits(x), expected) and time.perf_counter() - start < 5
+
+
+def test_evaluation_through_a_predictor_is_the_same(folder):
+    out, model, known = folder
+    known = ImageSet(known.images, np.arange(40) % 5, known.class_names, "made", "here")
+    slow = evaluate(model, known, Augment("none", 16, MEAN, STD))
+    fast = evaluate(Predictor(out, "onnxruntime"), known)
+    assert fast.accuracy == slow.accuracy and fast.loss == pytest.approx(slow.loss, rel=1e-5)
+    assert np.abs(fast.probabilities - slow.probabilities).max() < 1e-5
+    with pytest.raises(ValueError, match="a Predictor prepares the images by itself"):
+        evaluate(Predictor(out, "onnxruntime"), known, Augment("none", 16, MEAN, STD))
+    with pytest.raises(ValueError, match=r"outputs of shape \[None, 5\], the images have 2 classes"):
+        evaluate(Predictor(out, "onnxruntime"), ImageSet(known.images, np.arange(40) % 2, ("a", "b"), "made", "here"))

@@ -17,7 +17,7 @@ from . import native
 PRECISIONS = ("fp32", "bf16", "int8")
 
 # Images in one request of OpenVINO: the maps of so few stay in a core's cache.
-_PART = 8
+_PART = 16
 
 
 class Eager:

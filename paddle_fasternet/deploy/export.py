@@ -1,4 +1,4 @@
-"""Leave a network as a folder that other programs open: Paddle Inference, ONNX, PaddleX, and this library's Predictor."""
+"""Leave a network as a folder that other programs open: Paddle Inference, ONNX, PaddleX, and ``Predictor``."""
 import contextlib
 import importlib.util
 import json
@@ -11,11 +11,11 @@ import numpy as np
 import paddle
 
 from .. import data
-from .._check import check_choice, check_number, check_type
+from .._check import check_choice, check_type
 from .._files import write_json
 from ..benchmark import count_macs, count_parameters, machine
 from ..model import VARIANTS, FasterNet
-from .engines import ENGINES, offered
+from .engines import offered
 from .files import INDEX, INT8, ONNX, ExportFiles, NetworkFiles, native_settings, sha256, write_onnx, write_paddle
 from .predictor import Predictor
 
@@ -85,8 +85,8 @@ def _check_formats(formats):
         raise ValueError(f"formats={formats} is empty; choose from: {', '.join(FORMATS)}")
     for package in ("onnx", "onnxruntime") if "onnx" in formats else ():
         if importlib.util.find_spec(package) is None:
-            raise ImportError(f"formats={formats}: 'onnx' needs the packages onnx and onnxruntime (which checks it): pip "
-                              "install 'paddle_fasternet[deploy]'; formats=('paddle', 'paddlex') needs nothing more")
+            raise ImportError(f"formats={formats}: 'onnx' needs the packages onnx and onnxruntime, which checks it: "
+                              "pip install 'paddle_fasternet[deploy]'; formats=('paddle', 'paddlex') needs neither")
     return formats if "paddlex" not in formats or "paddle" in formats else ("paddle", *formats)
 
 
@@ -148,8 +148,8 @@ def variant_of(network):
 def _write_paddlex(network, folder):
     """PaddleX's description of the preprocessing, the classes, and which of its own models this is to be taken for."""
     if len(network.mean) != 3:
-        raise ValueError(f"PaddleX reads images as RGB; the network takes {len(network.mean)} channels: leave 'paddlex' "
-                         "out of formats")
+        raise ValueError(f"PaddleX reads images as RGB; the network takes {len(network.mean)} channels: leave "
+                         "'paddlex' out of formats")
     variant = variant_of(network.network)
     size, known = network.image_size, variant.startswith("fasternet_")
     operations = [{"ResizeImage": {"resize_short": size}}, {"CropImage": {"size": size}},

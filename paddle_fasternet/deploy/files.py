@@ -183,7 +183,8 @@ class ExportFiles:
         import onnx
         from onnx import numpy_helper
         weights = onnx.load(str(self.onnx())).graph.initializer
-        return {weight.name: numpy_helper.to_array(weight) for weight in weights}, self._native
+        return {weight.name: numpy_helper.to_array(weight) for weight in weights
+                if weight.name.endswith((".weight", ".bias"))}, self._native
 
     def _checked(self, name):
         path = self.folder / name

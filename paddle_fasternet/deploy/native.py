@@ -1,9 +1,254 @@
-"""Placeholder until the kernels land."""
+"""FasterNet on a CPU by our own kernels (the C++ in ``native/``), called through ctypes.
+
+An engine that knows one family of networks can do what a general one cannot: PConv's result goes into a narrow matrix that
+the pointwise product reads beside the untouched channels, so that nothing is split or concatenated, and a block's hidden
+layer never leaves the cache. How it is laid out stands at the head of ``native/runner.h``, the products in
+``native/tiles.h`` (AMX) and ``native/registers.h`` (AVX-512, AVX2, any processor).
+
+The library is built when the package is installed, if there is a C++ compiler; without one everything else works.
+"""
+import ctypes
+import functools
+import os
+import re
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from .._check import check_choice, check_number
+
+_ACTS = {"none": 0, "relu": 1, "gelu": 2}
+_MOST_STAGES, _LARGEST_KERNEL = 8, 15
+_FLOATS = ctypes.POINTER(ctypes.c_float)
+
+
+def _structure(name, **fields):
+    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
+
+
+# as in native/network.h
+_int, _long = ctypes.c_int, ctypes.c_long
+_Block = _structure("Block", dim_conv=_int, kernel=_int, hidden=_int, conv=_FLOATS, first=_FLOATS, first_bias=_FLOATS,
+                    second=_FLOATS, second_bias=_FLOATS)
+_Stage = _structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, bias=_FLOATS,
+                    blocks=ctypes.POINTER(_Block))
+_Network = _structure("Network", channels=_int, stage_count=_int, features=_int, classes=_int, act=_int, embed_act=_int,
+                      stages=ctypes.POINTER(_Stage), feature=_FLOATS, feature_bias=_FLOATS, head=_FLOATS,
+                      head_bias=_FLOATS, mean=_FLOATS, std=_FLOATS)
+_Images = _structure("Images", bytes=ctypes.c_void_p, floats=ctypes.c_void_p, count=_long, height=_long, width=_long)
+
+
+@functools.lru_cache(maxsize=None)
+def _load():
+    """(the library or None, why there is none)."""
+    paths = sorted(Path(__file__).parent.glob("_native*"))
+    if not paths:
+        return None, ("the native engine was not built, because no C++ compiler was found when paddle_fasternet was "
+                      "installed; install g++ and run: pip install --force-reinstall --no-deps paddle_fasternet")
+    try:
+        library = ctypes.CDLL(str(paths[0]))
+    except OSError as error:
+        return None, f"the native engine cannot be loaded: {error}"
+    library.fasternet_kind.restype = ctypes.c_char_p
+    library.fasternet_create.restype = ctypes.c_void_p
+    library.fasternet_create.argtypes = [ctypes.POINTER(_Network), _int, _int]
+    library.fasternet_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Images), _FLOATS]
+    library.fasternet_destroy.argtypes = [ctypes.c_void_p]
+    return library, ""
+
+
+def kinds():
+    """{kind: number} of the kernels that this processor and build offer, best first: {"bf16-amx": 0, ...}."""
+    library, _ = _load()
+    found, number = {}, 0
+    while library is not None and (name := library.fasternet_kind(number)) is not None:
+        if name:
+            found[name.decode()] = number
+        number += 1
+    return found
 
 
 def available():
-    return ()
+    """The precisions that this processor and build offer: ("fp32",), ("fp32", "bf16"), or () (see ``why_not``)."""
+    names = {kind.split("-")[0] for kind in kinds()}
+    return tuple(precision for precision in ("fp32", "bf16") if precision in names)
 
 
-def why_not():
-    return "not built"
+def why_not(precision="fp32"):
+    """Why ``precision`` is not available and what to do; "" if it is."""
+    library, reason = _load()
+    if library is None or precision in available():
+        return reason
+    return f"precision={precision!r} needs a processor with AVX512-BF16 or AMX; use precision='fp32'"
+
+
+class _Reader:
+    """Takes arrays by name, checks their shapes, and knows in the end which were not taken."""
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+        self.kept = {}
+
+    def take(self, name, shape, optional=False):
+        """The array as a C pointer, None where it is absent; ``shape`` has None where any size will do."""
+        if name not in self.arrays:
+            if optional:
+                return None
+            raise ValueError(f"{name} is missing; the native engine runs FasterNet with PConv or identity mixers")
+        array = np.ascontiguousarray(self.arrays[name], dtype=np.float32)
+        if array.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, array.shape)):
+            wanted = ", ".join("*" if size is None else str(size) for size in shape)
+            raise ValueError(f"{name} has the shape {list(array.shape)}, not [{wanted}]")
+        self.kept[name] = array
+        return array.ctypes.data_as(_FLOATS)
+
+    def shape(self, name):
+        return self.kept[name].shape
+
+    def check_all_taken(self):
+        left = sorted(set(self.arrays) - set(self.kept))
+        if left:
+            raise ValueError(f"{', '.join(left[:3])}{' ...' if len(left) > 3 else ''} cannot be run by the native engine; "
+                             "it does FasterNet with PConv or identity mixers, BatchNorm and layer scale folded in")
+
+
+def _block(reader, name, dim):
+    conv_name = f"{name}.spatial_mixing.partial_conv3.weight"
+    conv, dim_conv, kernel = reader.take(conv_name, (None,) * 4, optional=True), 0, 1
+    if conv is not None:
+        dim_conv, _, kernel, _ = reader.shape(conv_name)
+        reader.take(conv_name, (dim_conv, dim_conv, kernel, kernel))
+        if dim_conv > dim or kernel > _LARGEST_KERNEL:
+            raise ValueError(f"{conv_name} has the shape {list(reader.shape(conv_name))}; the native engine does up to "
+                             f"{dim} channels here and kernels up to {_LARGEST_KERNEL}")
+    first = reader.take(f"{name}.mlp.0.weight", (None, dim, 1, 1))
+    hidden = reader.shape(f"{name}.mlp.0.weight")[0]
+    return _Block(dim_conv, kernel, hidden, conv, first, reader.take(f"{name}.mlp.0.bias", (hidden,), optional=True),
+                  reader.take(f"{name}.mlp.3.weight", (dim, hidden, 1, 1)),
+                  reader.take(f"{name}.mlp.3.bias", (dim,), optional=True))
+
+
+def _stages(reader, arrays):
+    """The stages, each with the embedding before it: stages.0 and the stem, stages.2 and stages.1.reduction, ..."""
+    stages, before = [], None
+    while not stages or f"stages.{2 * len(stages) - 1}.reduction.weight" in arrays:
+        number = 2 * len(stages)
+        embed = "patch_embed.proj" if number == 0 else f"stages.{number - 1}.reduction"
+        weight = reader.take(f"{embed}.weight", (None, before, None, None))
+        dim, _, size, _ = reader.shape(f"{embed}.weight")
+        reader.take(f"{embed}.weight", (dim, before, size, size))
+        pattern = re.compile(rf"stages\.{number}\.blocks\.(\d+)\.")
+        depth = 1 + max((int(match.group(1)) for match in map(pattern.match, arrays) if match), default=-1)
+        blocks = [_block(reader, f"stages.{number}.blocks.{i}", dim) for i in range(depth)]
+        stages.append(_Stage(dim, depth, size, weight, reader.take(f"{embed}.bias", (dim,), optional=True),
+                             (_Block * depth)(*blocks)))
+        before = dim
+    if len(stages) > _MOST_STAGES:
+        raise ValueError(f"{len(stages)} stages; the native engine does up to {_MOST_STAGES}")
+    return stages
+
+
+def _per_channel(argument, values, channels):
+    """``mean`` or ``std`` as float32 [channels]; one number stands for all."""
+    array = np.asarray(values, dtype=np.float32)
+    if array.ndim > 1 or array.size not in (1, channels) or not np.isfinite(array).all():
+        raise ValueError(f"{argument}={values!r} must be one number or {channels}, one for each channel")
+    if argument == "std" and not (array > 0).all():
+        raise ValueError(f"std={values!r} must be positive")
+    return np.ascontiguousarray(np.broadcast_to(array, channels))
+
+
+class NativeNetwork:
+    """A FasterNet on the CPU.
+
+    Args:
+        arrays: {name: float32 array} under the official names, BatchNorm folded into the convolutions and layer scale
+            into ``mlp.3``: "patch_embed.proj.weight" and ".bias", "stages.0.blocks.0.spatial_mixing.partial_conv3.weight"
+            (absent: no mixing), "stages.0.blocks.0.mlp.0.weight", ".mlp.3.weight", "stages.1.reduction.weight",
+            "avgpool_pre_head.1.weight", "head.weight" [features, K] (absent: the answers are the features), each with
+            an optional bias. Depths and widths are those of the arrays, which are copied.
+        act: "gelu" or "relu".
+        embed_act: the activation follows the stem and the merging layers too.
+        mean, std: of the pixels, 0 to 255, for images of bytes.
+        precision: "fp32", "bf16", or one of ``kinds()`` to choose the kernel.
+        threads: None: as many as this process may use.
+
+    Calls from several threads wait for each other. An image's answer depends neither on its batch nor on ``threads``.
+
+    Raises:
+        ValueError: the network is of another kind, or an argument is wrong; the message says which.
+        RuntimeError: the precision is not available here; the message says why and what to do.
+    """
+
+    def __init__(self, arrays, act, embed_act=False, mean=None, std=None, precision="fp32", threads=None):
+        library, reason = _load()
+        if library is None:
+            raise RuntimeError(reason)
+        check_choice("act", act, ("gelu", "relu"))
+        found = kinds()
+        check_choice("precision", precision, ("fp32", "bf16", *found))
+        kind = next((kind for kind in found if kind == precision or kind.split("-")[0] == precision), None)
+        if kind is None:
+            raise RuntimeError(why_not(precision))
+        if threads is None:
+            threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.threads = check_number("threads", threads, low=1, high=1024, integer=True)
+        if (mean is None) != (std is None):
+            raise ValueError(f"mean={mean!r} and std={std!r} must be given together")
+        self.kind, self.precision, self._takes_bytes = kind, kind.split("-")[0], mean is not None
+
+        reader = _Reader(arrays)
+        stages = _stages(reader, arrays)
+        self.channels = reader.shape("patch_embed.proj.weight")[1]
+        self.stride = int(np.prod([stage.size for stage in stages]))
+        feature = reader.take("avgpool_pre_head.1.weight", (None, stages[-1].dim, 1, 1))
+        features = reader.shape("avgpool_pre_head.1.weight")[0]
+        feature_bias = reader.take("avgpool_pre_head.1.bias", (features,), optional=True)
+        head = reader.take("head.weight", (features, None), optional=True)
+        classes = 0 if head is None else reader.shape("head.weight")[1]
+        head_bias = reader.take("head.bias", (classes,), optional=head is None or "head.bias" not in arrays)
+        reader.check_all_taken()
+        self.outputs = classes or features
+        mean = _per_channel("mean", 0 if mean is None else mean, self.channels)
+        std = _per_channel("std", 1 if std is None else std, self.channels)
+        network = _Network(
+            self.channels, len(stages), features, classes, _ACTS[act], _ACTS[act if embed_act else "none"],
+            (_Stage * len(stages))(*stages), feature, feature_bias, head, head_bias,
+            mean.ctypes.data_as(_FLOATS), std.ctypes.data_as(_FLOATS))
+        self._handle = library.fasternet_create(ctypes.byref(network), found[kind], self.threads)
+        if not self._handle:
+            raise MemoryError("no memory for the network's weights")
+        self._library = library
+        weakref.finalize(self, library.fasternet_destroy, self._handle)
+
+    def __call__(self, images):
+        """uint8 [N, H, W, C] to logits, float32 [N, K]."""
+        images = np.asarray(images)
+        if not self._takes_bytes:
+            raise ValueError("images of bytes need mean and std when the network is made")
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != self.channels:
+            raise ValueError(f"images of type {images.dtype} and shape {list(images.shape)} must be uint8 "
+                             f"[N, H, W, {self.channels}]")
+        count, height, width, _ = images.shape
+        return self._run("bytes", np.ascontiguousarray(images), count, height, width)
+
+    def logits(self, x):
+        """float32 [N, C, H, W], normalised, to logits, float32 [N, K]."""
+        x = np.asarray(x)
+        if x.dtype != np.float32 or x.ndim != 4 or x.shape[1] != self.channels:
+            raise ValueError(f"input of type {x.dtype} and shape {list(x.shape)} must be float32 "
+                             f"[N, {self.channels}, H, W]")
+        count, _, height, width = x.shape
+        return self._run("floats", np.ascontiguousarray(x), count, height, width)
+
+    def _run(self, field, array, count, height, width):
+        if min(height, width) < self.stride:
+            raise ValueError(f"images of {height} x {width} pixels are smaller than the network's stride {self.stride}")
+        answers = np.empty((count, self.outputs), np.float32)
+        if count:
+            images = _Images(count=count, height=height, width=width)
+            setattr(images, field, array.ctypes.data)
+            if self._library.fasternet_run(self._handle, ctypes.byref(images), answers.ctypes.data_as(_FLOATS)):
+                raise MemoryError(f"no memory for {count} images of {height} x {width} pixels")
+        return answers

@@ -20,6 +20,7 @@ from .files import open_files
 
 _BATCH = 32  # images in memory at a time, and again as many being prepared on each of two threads
 _WORKERS = 2
+_PAUSE = 0.25  # seconds after which the threads of one engine have gone to sleep and the next can be timed
 # bf16 and int8 are chosen by themselves only where an export's record shows that they lose at most so much of the
 # accuracy, and give at least so many of the answers of fp32.
 _ACCEPTED_LOSS, _ACCEPTED_SAME = 0.003, 0.99
@@ -162,7 +163,7 @@ class Predictor:
         for pair in candidates:
             try:
                 run = self._start(*pair)
-                timing = time_in_turn({pair: lambda run=run: run(x)}, len(x), repeats=1, warmup=1)
+                timing = time_in_turn({pair: lambda run=run: run(x)}, len(x), repeats=1, warmup=1, pause=_PAUSE)
             except (ValueError, RuntimeError) as error:
                 refusals[pair[0]] = error
             else:
@@ -170,7 +171,8 @@ class Predictor:
         if not engines:
             raise ValueError(f"no engine runs this network: {refusals}")
         near = [pair for pair in engines if seconds[pair] < 2 * min(seconds.values())]
-        timings = time_in_turn({pair: lambda run=engines[pair]: run(x) for pair in near}, len(x), repeats=5, warmup=0)
+        timings = time_in_turn({pair: lambda run=engines[pair]: run(x) for pair in near}, len(x), repeats=3, warmup=0,
+                               pause=_PAUSE)
         choice = min(timings, key=lambda pair: timings[pair].median)
         seconds.update({pair: timing.median for pair, timing in timings.items()})
         speeds = {" ".join(pair): round(len(x) / value, 1) for pair, value in seconds.items()}
@@ -224,7 +226,8 @@ def _pixels(image):
     if isinstance(image, np.ndarray):
         _check_pixels(image)
         if image.ndim == 4:
-            raise ValueError(f"an array of shape {list(image.shape)} among single images; give one array or single ones")
+            raise ValueError(f"an array of shape {list(image.shape)} among single images; give one array, or single "
+                             "images")
         return _square(image[None])[0]
     return read_image(image).transpose(1, 2, 0)
 

@@ -1,0 +1,81 @@
+// The network's weights, laid out for a kernel.
+
+template <class K> struct BlockWeights {
+    long dim_conv, kernel, hidden;
+    long mixed;  // columns of the partial convolution's result: dim_conv in whole steps of the kernel
+    Weights<typename K::Value> conv, first, second;
+};
+
+template <class K> struct StageWeights {
+    long dim, size, before, depth;  // before: channels that the embedding takes
+    Weights<typename K::Value> embed;
+    BlockWeights<K> *blocks = nullptr;
+
+    ~StageWeights() { delete[] blocks; }
+};
+
+template <class K> static long padded(long columns) { return round_up(columns, K::pad); }
+
+// value(k, n): row k and column n of the right factor
+template <class K, class F>
+static void pack(Weights<typename K::Value> &w, long depth, long columns, const float *bias, F value) {
+    w.depth = round_up(depth, K::step);
+    w.panels = (columns + 15) / 16;
+    Buffer<float> dense;
+    dense.grow(w.depth * w.panels * 16);
+    for (long k = 0; k < depth; k++)
+        for (long n = 0; n < columns; n++) dense.data()[k * w.panels * 16 + n] = value(k, n);
+    w.bias.grow(w.panels * 16);
+    for (long n = 0; bias && n < columns; n++) w.bias.data()[n] = bias[n];
+    K::pack(w, dense.data());
+}
+
+template <class K> static void pack_block(BlockWeights<K> &b, const Block &block, long dim) {
+    b.dim_conv = block.dim_conv, b.kernel = block.kernel, b.hidden = block.hidden;
+    b.mixed = lesser(round_up(b.dim_conv, K::step), padded<K>(dim));
+    // one run of columns for each row of the kernel: position in the row, then channel
+    const long size = b.kernel, channels = b.dim_conv, run = size * channels, padded_run = round_up(run, K::step);
+    if (channels)
+        pack<K>(b.conv, size * padded_run, channels, nullptr, [&](long k, long n) {
+            long y = k / padded_run, x = k % padded_run / channels, c = k % padded_run % channels;
+            return x < size ? block.conv[((n * channels + c) * size + y) * size + x] : 0.f;
+        });
+    pack<K>(b.first, dim, b.hidden, block.first_bias, [&](long k, long n) { return block.first[n * dim + k]; });
+    pack<K>(b.second, b.hidden, dim, block.second_bias, [&](long k, long n) { return block.second[n * b.hidden + k]; });
+}
+
+// A merging layer: columns in the order y, x, channel.
+template <class K> static void pack_merging(Weights<typename K::Value> &w, const Stage &stage, long before) {
+    const long size = stage.size;
+    pack<K>(w, size * size * before, stage.dim, stage.bias, [&](long k, long n) {
+        long c = k % before, x = k / before % size, y = k / before / size;
+        return stage.weight[((n * before + c) * size + y) * size + x];
+    });
+}
+
+// The stem for NCHW floats: columns in the order channel, y, x.
+template <class K> static void pack_stem_of_floats(Weights<typename K::Value> &w, const Network &net) {
+    const Stage &stem = net.stages[0];
+    const long depth = net.channels * stem.size * stem.size;
+    pack<K>(w, depth, stem.dim, stem.bias, [&](long k, long n) { return stem.weight[n * depth + k]; });
+}
+
+// The stem for NHWC bytes, columns in the order y, x, channel, with the normalisation folded in:
+// w (byte - mean) / std = (w / std) byte - (w / std) mean. In both terms w / std is rounded as the kernel rounds it, so
+// that what rounding adds is multiplied with byte - mean and not with byte.
+template <class K> static void pack_stem_of_bytes(Weights<typename K::Value> &w, const Network &net) {
+    const Stage &stem = net.stages[0];
+    const long channels = net.channels, size = stem.size, depth = channels * size * size;
+    auto weight = [&](long k, long n) {
+        long c = k % channels, x = k / channels % size, y = k / channels / size;
+        return stem.weight[((n * channels + c) * size + y) * size + x] / net.std[c];
+    };
+    Buffer<float> bias;
+    bias.grow(stem.dim);
+    for (long n = 0; n < stem.dim; n++) {
+        double sum = stem.bias ? stem.bias[n] : 0;
+        for (long k = 0; k < depth; k++) sum -= (double)K::rounded(weight(k, n)) * net.mean[k % channels];
+        bias.data()[n] = (float)sum;
+    }
+    pack<K>(w, depth, stem.dim, bias.data(), weight);
+}
