@@ -1,4 +1,7 @@
 """FasterNet and its partial convolution (PConv) for PaddlePaddle; see README.md."""
+# Paddle 2.6 brings a zlib of its own: where Python's is a file apart and is loaded later, it calls that one and crashes.
+import zlib as _zlib  # noqa: F401
+
 try:
     import paddle as _paddle  # noqa: F401
 except ModuleNotFoundError as error:

@@ -53,8 +53,8 @@ def time_in_turn(calls, images, repeats=20, warmup=3, pause=0.0):
         calls: {name: function without arguments}.
         images: images that one call handles.
         repeats, warmup: timed and untimed calls of each.
-        pause: seconds of rest and an untimed call before each timed one. For contenders with threads of their own: those
-            of the one before spin on for a while (0.2 s in Paddle) and would slow down the next.
+        pause: seconds of rest and an untimed call before each timed one. For contenders with threads of their own:
+            those of the one before spin on for a while (0.2 s in Paddle) and would slow down the next.
 
     Returns:
         {name: Timing}.

@@ -134,6 +134,26 @@ def test_killed_at_every_rename(tiny_set, tmp_path, monkeypatch, uninterrupted):
         assert result(folder) == uninterrupted(config, tiny_set), renames[moment - 1]
 
 
+@pytest.mark.parametrize("moment", [1, 2])
+def test_killed_while_checkpoints_are_removed(tiny_set, tmp_path, monkeypatch, uninterrupted, moment):
+    config, count, real = TrainConfig(**QUICK), [], Path.unlink
+
+    def unlink(self, missing_ok=False):
+        if self.name in CHECKPOINTS and self.exists():
+            count.append(self.name)
+            if len(count) == moment:
+                raise Killed
+        real(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(Killed):
+        fit(config, tiny_set, tiny_set, tmp_path, progress=False)
+    assert Checkpoints(tmp_path).load()[1]["steps"] == 15
+    fit(config, tiny_set, tiny_set, tmp_path, progress=False, resume=True)
+    assert result(tmp_path) == uninterrupted(config, tiny_set)
+    assert not {path.name for path in tmp_path.iterdir()} & set(CHECKPOINTS)
+
+
 def test_killed_in_the_evaluation(tiny_set, tmp_path, monkeypatch, uninterrupted):
     config = TrainConfig(**QUICK)
     with monkeypatch.context() as patch, pytest.raises(Killed):

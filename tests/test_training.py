@@ -190,9 +190,11 @@ def test_bad_runs_leave_nothing(tiny_set, tmp_path):
 
 def test_nobody_elses_files_are_removed(tiny_set, tmp_path):
     config = TrainConfig(**{**QUICK, "epochs": 1})
-    (tmp_path / "config.json").write_text('{"my": "app"}')
-    with pytest.raises(FileExistsError, match="config.json is not of this library and stays as it is"):
-        fit(config, tiny_set, tiny_set, tmp_path, overwrite=True, progress=False)
+    for text in ('{"my": "app"}', '{"config": [], "data": 1, "versions": "2"}', "[]", "mine"):
+        (tmp_path / "config.json").write_text(text)
+        for choice in ({"overwrite": True}, {"resume": True}):
+            with pytest.raises(FileExistsError, match="config.json is not of this library and stays as it is"):
+                fit(config, tiny_set, tiny_set, tmp_path, progress=False, **choice)
     (tmp_path / "config.json").unlink()
     (tmp_path / "history.json").write_text("mine")
     for choice in ({}, {"overwrite": True}, {"resume": True}):

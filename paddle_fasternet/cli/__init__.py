@@ -2,7 +2,7 @@
 import argparse
 import sys
 
-from .. import __version__
+from .. import __version__, doctor
 from . import files, images, speed, train
 
 
@@ -35,6 +35,6 @@ def _parser():
         child.set_defaults(command=command)
         return child
 
-    for module in (train, images, files, speed):
+    for module in (train, images, files, speed, doctor):
         module.add_commands(add)
     return parser

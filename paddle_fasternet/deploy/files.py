@@ -200,7 +200,7 @@ def native_settings(network):
     kinds = {type(layer) for layer in network.sublayers() if not list(layer.children())}
     activations = [name for name, kind in (("gelu", nn.GELU), ("relu", nn.ReLU)) if kind in kinds]
     mixers = {type(block.spatial_mixing).__name__ for block in network.sublayers() if hasattr(block, "spatial_mixing")}
-    known = kinds <= {nn.Conv2D, nn.Linear, nn.GELU, nn.ReLU, nn.Identity, nn.AdaptiveAvgPool2D} | {
+    known = kinds <= {nn.Conv2D, nn.Linear, nn.GELU, nn.ReLU, nn.Identity, nn.AdaptiveAvgPool2D, nn.Sequential} | {
         kind for kind in kinds if kind.__name__ == "DropPath"}
     if not known or len(activations) != 1 or not mixers <= {"PConv", "Identity"}:
         return None

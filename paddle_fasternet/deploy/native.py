@@ -1,8 +1,8 @@
 """FasterNet on a CPU by our own kernels (the C++ in ``native/``), called through ctypes.
 
-An engine that knows one family of networks can do what a general one cannot: PConv's result goes into a narrow matrix that
-the pointwise product reads beside the untouched channels, so that nothing is split or concatenated, and a block's hidden
-layer never leaves the cache. How it is laid out stands at the head of ``native/runner.h``, the products in
+An engine that knows one family of networks can do what a general one cannot: PConv's result goes into a narrow matrix
+that the pointwise product reads beside the untouched channels, so that nothing is split or concatenated, and a block's
+hidden layer never leaves the cache. How it is laid out stands at the head of ``native/runner.h``, the products in
 ``native/tiles.h`` (AMX) and ``native/registers.h`` (AVX-512, AVX2, any processor).
 
 The library is built when the package is installed, if there is a C++ compiler; without one everything else works.
@@ -39,7 +39,7 @@ _Network = _structure("Network", channels=_int, stage_count=_int, features=_int,
 _Images = _structure("Images", bytes=ctypes.c_void_p, floats=ctypes.c_void_p, count=_long, height=_long, width=_long)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _load():
     """(the library or None, why there is none)."""
     paths = sorted(Path(__file__).parent.glob("_native*"))
@@ -109,8 +109,9 @@ class _Reader:
     def check_all_taken(self):
         left = sorted(set(self.arrays) - set(self.kept))
         if left:
-            raise ValueError(f"{', '.join(left[:3])}{' ...' if len(left) > 3 else ''} cannot be run by the native engine; "
-                             "it does FasterNet with PConv or identity mixers, BatchNorm and layer scale folded in")
+            names = f"{', '.join(left[:3])}{' ...' if len(left) > 3 else ''}"
+            raise ValueError(f"{names} cannot be run by the native engine; it does FasterNet with PConv or "
+                             "identity mixers, BatchNorm and layer scale folded in")
 
 
 def _block(reader, name, dim):
@@ -164,10 +165,11 @@ class NativeNetwork:
 
     Args:
         arrays: {name: float32 array} under the official names, BatchNorm folded into the convolutions and layer scale
-            into ``mlp.3``: "patch_embed.proj.weight" and ".bias", "stages.0.blocks.0.spatial_mixing.partial_conv3.weight"
-            (absent: no mixing), "stages.0.blocks.0.mlp.0.weight", ".mlp.3.weight", "stages.1.reduction.weight",
-            "avgpool_pre_head.1.weight", "head.weight" [features, K] (absent: the answers are the features), each with
-            an optional bias. Depths and widths are those of the arrays, which are copied.
+            into ``mlp.3``: "patch_embed.proj.weight" and ".bias",
+            "stages.0.blocks.0.spatial_mixing.partial_conv3.weight" (absent: no mixing),
+            "stages.0.blocks.0.mlp.0.weight", ".mlp.3.weight", "stages.1.reduction.weight", "avgpool_pre_head.1.weight",
+            "head.weight" [features, K] (absent: the answers are the features), each with an optional bias.
+            Depths and widths are those of the arrays, which are copied.
         act: "gelu" or "relu".
         embed_act: the activation follows the stem and the merging layers too.
         mean, std: of the pixels, 0 to 255, for images of bytes.

@@ -74,9 +74,11 @@ def clear_folder(folder, overwrite):
 def _is_ours(path):
     """Whether a ``config.json`` is a run's."""
     try:
-        return {"config", "data", "versions"} <= set(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
         return False
+    return isinstance(content, dict) and all(isinstance(content.get(part), dict)
+                                             for part in ("config", "data", "versions"))
 
 
 def save_config(folder, config, train, val):
@@ -132,7 +134,7 @@ class Checkpoints:
                     raise ValueError(f"{str(path)!r} is damaged: it does not end in its checksum")
                 arrays = dict(read_weights(path))
                 progress = json.loads(arrays.pop("progress").tobytes())
-                found.append((progress["steps"], path, arrays, progress))
+                found.append((int(progress["steps"]), path, arrays, progress))
             except (ValueError, KeyError, TypeError) as error:
                 damaged.append(str(error))
         if not found:
@@ -146,7 +148,7 @@ class Checkpoints:
         return arrays, progress
 
     def remove(self):
-        """Nothing is left to go on with."""
+        """The older one first: a kill in between leaves the newest."""
         for path in self._paths:
             path.unlink(missing_ok=True)
 
@@ -164,11 +166,11 @@ def open_folder(folder, config, train, val, overwrite, resume):
     remove_partial(folder, ("config.json", *RUN_FILES))
     if resume and (folder / "config.json").exists():
         check_same_run(folder, config, train, val)
+        if any((folder / name).exists() for name in CHECKPOINTS):
+            return "resumed"
         left = [name for name in (*WEIGHTS, "history.json") if (folder / name).exists()]
         if len(left) == len(WEIGHTS) + 1 and len(History.load(folder / "history.json").epochs) == config.epochs:
             return "finished"
-        if any((folder / name).exists() for name in CHECKPOINTS):
-            return "resumed"
         if left:
             raise ValueError(f"out_dir={str(folder)!r} holds a run without a checkpoint to go on from; overwrite it "
                              "with overwrite=True (--overwrite), or choose another out_dir")

@@ -16,6 +16,14 @@ def read(name):
 def tables():
     """{file: text between the marks}, in both languages."""
     run, data, speed = read("cifar10_t0"), read("data_pipeline"), read("benchmark_t0_224")
+    engines = {(row["model"], row["precision"], row["batch"]): row for row in read("inference")["summary"]}
+    fast = [engines["fasternet_t0", precision, batch] for precision in ("fp32", "bf16") for batch in (1, 32)]
+    lost = {row["precision"]: row for row in read("inference")["accuracy"]["rows"] if row["engine"] == "openvino"}
+    lime_name, lime = max(((name, row) for name, row in read("explain")["speed"]["contenders"].items()
+                           if name != "InterpretDL 0.8.0"), key=lambda pair: pair[1]["samples_per_second"])
+    theirs = read("explain")["speed"]["contenders"]["InterpretDL 0.8.0"]
+    operators, paddlex = read("operators"), read("paddlex")
+    claims = {(engine, claim["faster"]): claim for engine, found in operators["claims"].items() for claim in found}
     config, seeds = run["run"]["config"], len(run["seeds"])
     spread = f" ± {100 * run['stdev']:.2f}" if run["stdev"] is not None else ""
     accuracy = f"{100 * run['mean']:.2f}{spread} %"
@@ -35,6 +43,21 @@ thread beside other work, the rest on {speed['machine']['threads']}; records and
 | T0 at 224 x 224, one image | {1e3 * one['median']:.1f} ms |
 | T0 at 224 x 224, batch {alone['images']}, network alone / from images to classes | \
 {alone['images_per_second']:,.0f} / {whole['images_per_second']:,.0f} images/s |
+| the same through `Predictor` (folded; {fast[1]['ours'].split(': ')[1]}), fp32, one image / batch 32 | \
+{fast[0]['ours_images_per_second']:,.0f} / {fast[1]['ours_images_per_second']:,.0f} images/s, \
+{fast[0]['ratio']:.2f} / {fast[1]['ratio']:.2f} times the best of the other engines ({_peer(fast[1])}) |
+| bf16, one image / batch 32 | {fast[2]['ours_images_per_second']:,.0f} / {fast[3]['ours_images_per_second']:,.0f} \
+images/s, {fast[2]['ratio']:.2f} / {fast[3]['ratio']:.2f} times the best of the other engines ({_peer(fast[3])}) |
+| points of accuracy lost by bf16 / int8 (OpenVINO), shipped network | {lost['bf16']['points_lost']:.2f} / \
+{lost['int8']['points_lost']:.2f} |
+| PaddleX {paddlex['versions']['paddlex']} on the exported folder | the same class for \
+{paddlex['same_top1']:,} of {paddlex['images']:,} images |
+| LIME, T0 at 224 x 224 ({lime_name}) | {lime['samples_per_second']:,.0f} samples/s, \
+{lime['times_interpretdl']:.1f} times InterpretDL ({theirs['samples_per_second']:.0f}) |
+| the paper's claims on this device: T0 over MobileViT-XXS {claims['eager', 'fasternet_t0']['paper']} times, L over \
+Swin-B {claims['eager', 'fasternet_l']['paper']} times as fast | eager {claims['eager', 'fasternet_t0']['here']} and \
+{claims['eager', 'fasternet_l']['here']}; Paddle Inference {claims['paddle', 'fasternet_t0']['here']} and \
+{claims['paddle', 'fasternet_l']['here']} times |
 | loader, 32 pixels, flip, shift, normalise | {small} images/s |
 | loader, 224 pixels, the 2023 notebook's transforms | {large} images/s, {data['ratio_at_224']:.1f} times \
 `paddle.vision.transforms` with two workers ({paddle_way}) |
@@ -54,6 +77,21 @@ test images instead of 10,000. The accuracy is the last epoch's.
 | T0，224 x 224，单张图像 | {1e3 * one['median']:.1f} 毫秒 |
 | T0，224 x 224，批大小 {alone['images']}，仅网络 / 从图像到类别 | \
 {alone['images_per_second']:,.0f} / {whole['images_per_second']:,.0f} 张/秒 |
+| 同上，用 `Predictor`（已折叠；{fast[1]['ours'].split(': ')[1]}），fp32，单张 / 批大小 32 | \
+{fast[0]['ours_images_per_second']:,.0f} / {fast[1]['ours_images_per_second']:,.0f} 张/秒，\
+是其他引擎中最快者（{_peer(fast[1])}）的 {fast[0]['ratio']:.2f} / {fast[1]['ratio']:.2f} 倍 |
+| bf16，单张 / 批大小 32 | {fast[2]['ours_images_per_second']:,.0f} / {fast[3]['ours_images_per_second']:,.0f} 张/秒，\
+是其他引擎中最快者（{_peer(fast[3])}）的 {fast[2]['ratio']:.2f} / {fast[3]['ratio']:.2f} 倍 |
+| bf16 / int8（OpenVINO）损失的准确率（百分点），随库附带的网络 | {lost['bf16']['points_lost']:.2f} / \
+{lost['int8']['points_lost']:.2f} |
+| PaddleX {paddlex['versions']['paddlex']} 打开导出的文件夹 | {paddlex['images']:,} 张图像中 \
+{paddlex['same_top1']:,} 张类别相同 |
+| LIME，T0，224 x 224（{lime_name}） | {lime['samples_per_second']:,.0f} 个样本/秒，是 InterpretDL\
+（{theirs['samples_per_second']:.0f}）的 {lime['times_interpretdl']:.1f} 倍 |
+| 论文的结论在这台设备上：T0 比 MobileViT-XXS 快（论文 {claims['eager', 'fasternet_t0']['paper']} 倍）、L 比 Swin-B \
+快（论文 {claims['eager', 'fasternet_l']['paper']} 倍） | 动态图 {claims['eager', 'fasternet_t0']['here']} 与 \
+{claims['eager', 'fasternet_l']['here']} 倍；Paddle Inference {claims['paddle', 'fasternet_t0']['here']} 与 \
+{claims['paddle', 'fasternet_l']['here']} 倍 |
 | 数据读取，32 像素，翻转、平移、归一化 | {small} 张/秒 |
 | 数据读取，224 像素，2023 年笔记本的变换 | {large} 张/秒，是 `paddle.vision.transforms` 加两个进程\
 （{paddle_way}）的 {data['ratio_at_224']:.1f} 倍 |
@@ -62,6 +100,10 @@ test images instead of 10,000. The accuracy is the last epoch's.
 准确率取自最后一轮。
 """
     return {"README.md": english, "README.zh-CN.md": chinese}
+
+
+def _peer(row):
+    return row["peer"].split(",")[0]
 
 
 def between(text):

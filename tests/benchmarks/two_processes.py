@@ -57,7 +57,8 @@ def kill_one(root):
     os.kill(ranks[1], signal.SIGKILL)
     said, _ = process.communicate(timeout=120)
     return {"seconds_until_the_end": round(time.perf_counter() - begun, 1), "exit_status": process.returncode,
-            "named_by_launch": next(line for line in said.splitlines() if line.startswith("Container rank")).split(" cmd")[0],
+            "named_by_launch": next(line.split(" cmd")[0] for line in said.splitlines()
+                                    if line.startswith("Container rank")),
             "steps_logged": log.read_text().count('"train"')}
 
 

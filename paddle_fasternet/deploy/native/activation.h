@@ -4,6 +4,9 @@ static inline vec all(float value) { return value - vec{}; }
 #if LANES == 16  // what the compiler does not find by itself
 static inline vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
 static inline vec smaller(vec a, vec b) { return _mm512_min_ps(a, b); }
+#elif LANES == 8
+static inline vec larger(vec a, vec b) { return _mm256_max_ps(a, b); }
+static inline vec smaller(vec a, vec b) { return _mm256_min_ps(a, b); }
 #else
 static inline vec larger(vec a, vec b) { return a > b ? a : b; }
 static inline vec smaller(vec a, vec b) { return a < b ? a : b; }
@@ -34,8 +37,8 @@ static inline vec gelu(vec x) {
 
 // To 2e-4, a tenth of bfloat16's resolution at 1: Phi(x) as 1/2 and an odd polynomial, which is 1/2 at 4.
 static inline vec gelu_rough(vec x) {
-#ifdef __AVX512DQ__
-    vec c = _mm512_range_ps(x, all(4.f), 2);  // the smaller magnitude, with the sign of x
+#if LANES == 8 && defined(__AVX512DQ__)
+    vec c = _mm256_range_ps(x, all(4.f), 2);  // the smaller in magnitude, with the sign of x
 #else
     vec c = larger(smaller(x, all(4.f)), all(-4.f));
 #endif

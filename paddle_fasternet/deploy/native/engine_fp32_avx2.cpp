@@ -2,6 +2,7 @@
 #include "standard.h"
 
 #pragma GCC target("avx2,fma")
+#include <immintrin.h>
 #define INSTRUCTIONS fp32_avx2
 #define LANES 8
 #include "engine.h"

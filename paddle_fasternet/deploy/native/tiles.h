@@ -28,61 +28,90 @@ template <int PARTS> struct Tiles {
 
     // ---- values ----
 
-    static __m512 widen(__m256i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)); }
-    static __m512i narrow(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+    // Two panels lie interleaved in memory: one holds the even columns, the other the odd ones. So a value is the lower
+    // or the upper half of a 32-bit lane, and is taken out of it or put into it without a shuffle. (A last panel without
+    // a partner holds its columns as they are.) Eight lanes at a time: AVX2 leaves port 5, where AMX works, alone.
 
-    // 32 neighbouring values as float32
-    static void read(const V *from, long part, __m512 &low, __m512 &high) {
-        __m512i v = _mm512_loadu_si512(from);
-        low = widen(_mm512_castsi512_si256(v)), high = widen(_mm512_extracti64x4_epi64(v, 1));
+    static vec even(__m256i v) { return (vec)_mm256_slli_epi32(v, 16); }
+    static vec odd(__m256i v) { return (vec)_mm256_and_si256(v, _mm256_set1_epi32(0xffff0000)); }
+    static __m256i load_values(const V *from) { return _mm256_loadu_si256((const __m256i *)from); }
+
+    // 16 neighbouring values
+    static void read(const V *from, long part, vec &evens, vec &odds) {
+        __m256i v = load_values(from);
+        evens = even(v), odds = odd(v);
         for (int p = 1; p < PARTS; p++) {
-            v = _mm512_loadu_si512(from + p * part);
-            low += widen(_mm512_castsi512_si256(v)), high += widen(_mm512_extracti64x4_epi64(v, 1));
+            v = load_values(from + p * part);
+            evens += even(v), odds += odd(v);
         }
     }
-    static void write(V *to, long part, __m512 low, __m512 high, __mmask32 mask = 0xffffffff) {
-        if (PARTS == 1) {
-            _mm512_mask_storeu_epi16(to, mask, narrow(low, high));
+    static __m256i join(__m256i evens, __m256i odds) {
+        return _mm256_or_si256(_mm256_srli_epi32(evens, 16), _mm256_and_si256(odds, _mm256_set1_epi32(0xffff0000)));
+    }
+    template <class S> static void write(V *to, long part, vec evens, vec odds, S store_values) {
+        if (PARTS == 1) {  // rounded to the nearest, halves upwards
+            const __m256i half = _mm256_set1_epi32(0x8000);
+            store_values(to, join(_mm256_add_epi32((__m256i)evens, half), _mm256_add_epi32((__m256i)odds, half)));
             return;
         }
-        // the upper halves of 32 float32 values
-        const __m512i upper = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
-                                               25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-        const __m512i bits = _mm512_set1_epi32(0xffff0000);
         for (int p = 0; p < PARTS; p++) {
-            __m512i l = _mm512_castps_si512(low), h = _mm512_castps_si512(high);
-            _mm512_mask_storeu_epi16(to + p * part, mask, _mm512_permutex2var_epi16(l, upper, h));
-            low -= _mm512_castsi512_ps(l & bits), high -= _mm512_castsi512_ps(h & bits);
+            store_values(to + p * part, join((__m256i)evens, (__m256i)odds));
+            evens -= odd((__m256i)evens), odds -= odd((__m256i)odds);
         }
     }
+    static void write(V *to, long part, vec evens, vec odds) {
+        write(to, part, evens, odds, [](V *place, __m256i v) { _mm256_storeu_si256((__m256i *)place, v); });
+    }
     static float rounded(float value) {
-        if (PARTS == 3) return value;
-        return _mm512_cvtss_f32(widen((__m256i)_mm512_cvtneps_pbh(_mm512_set1_ps(value))));
+        V values[16 * PARTS];
+        float back[16];
+        write(values, 16, all(value), all(value));
+        load(values, 16, back);
+        return back[0];
     }
-    // 16 values
+    // 16 values in their order
     static void load(const V *from, long part, float *to) {
-        __m512 sum = widen(_mm256_loadu_si256((const __m256i *)from));
-        for (int p = 1; p < PARTS; p++) sum += widen(_mm256_loadu_si256((const __m256i *)(from + p * part)));
-        _mm512_storeu_ps(to, sum);
+        vec evens, odds;
+        read(from, part, evens, odds);
+        for (int i = 0; i < 8; i++) to[2 * i] = evens[i], to[2 * i + 1] = odds[i];
     }
-    static void store(V *to, long part, __m512 values) { write(to, part, values, _mm512_setzero_ps(), 0xffff); }
-    static void store(V *to, long part, const float *from) { store(to, part, _mm512_loadu_ps(from)); }
-    static void store(V *to, long part, const uint8_t *from) {
-        store(to, part, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from))));
+    template <class T> static void store(V *to, long part, const T *from) {
+        __m512 v;
+        if (sizeof(T) == 1) v = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from)));
+        else v = _mm512_loadu_ps(from);
+        if (PARTS == 1) v = (__m512)_mm512_add_epi32((__m512i)v, _mm512_set1_epi32(0x8000));
+        for (int p = 0; p < PARTS; p++) {
+            __m256i upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)v, 16));
+            _mm256_storeu_si256((__m256i *)(to + p * part), upper);
+            v -= (__m512)_mm512_and_si512((__m512i)v, _mm512_set1_epi32(0xffff0000));
+        }
     }
 
+    // The column of the dense matrix that is column j of a panel.
+    static long source(long panel, long panels, long j) {
+        return panel / 2 * 2 + 1 < panels ? panel / 2 * 32 + 2 * j + panel % 2 : panel * 16 + j;
+    }
     // dense: [depth, 16 panels] to tiles [panel][step][part][16 pairs of rows][16 columns][2]
     static void pack(Weights<V> &w, const float *dense) {
-        w.data.grow(w.depth * w.panels * 16 * PARTS);
+        const long columns = w.panels * 16;
+        w.data.grow(w.depth * columns * PARTS);
         V *to = w.data.data();
         for (long panel = 0; panel < w.panels; panel++)
-            for (long k = 0; k < w.depth; k += step, to += tile * PARTS)
-                for (int i = 0; i < tile; i++) {
-                    float value = dense[(k + i / 32 * 2 + i % 2) * w.panels * 16 + panel * 16 + i / 2 % 16];
-                    V split[32];
-                    write(split, 1, _mm512_set1_ps(value), _mm512_setzero_ps(), 1);
-                    for (int p = 0; p < PARTS; p++) to[p * tile + i] = split[p];
-                }
+            for (long k = 0; k < w.depth; k += step)
+                for (int p = 0; p < PARTS; p++)
+                    for (int pair = 0; pair < 16; pair++, to += 32) {
+                        float values[32];
+                        V parts_of[32 * PARTS];
+                        for (int j = 0; j < 32; j++)
+                            values[j] = dense[(k + 2 * pair + j % 2) * columns + source(panel, w.panels, j / 2)];
+                        store(parts_of, 32, values);
+                        store(parts_of + 16, 32, values + 16);
+                        std::memcpy(to, parts_of + 32 * p, 64);
+                    }
+        Buffer<float> bias;
+        bias.grow(columns);
+        for (long i = 0; i < columns; i++) bias.data()[i] = w.bias.data()[source(i / 16, w.panels, i % 16)];
+        std::memcpy(w.bias.data(), bias.data(), columns * sizeof(float));
     }
 
     // ---- what happens to the sums ----
@@ -93,46 +122,75 @@ template <int PARTS> struct Tiles {
         int turn = 0;
         long row = 0, column = 0;  // of the sums to be finished
         int rows = 0, done = 0;
-        bool wide = false;
+        bool wide = false;  // two panels of them
 
         explicit Finish(const Output<V> &output) : out(output) {}
 
-        static __m512 activate(__m512 v) {
-            if (ACT == RELU) return _mm512_max_ps(v, _mm512_setzero_ps());
+        static vec activate(vec v) {
+            if (ACT == RELU) return larger(v, vec{});
             if (ACT == GELU) return PARTS == 1 ? gelu_rough(v) : gelu(v);
             return v;
+        }
+        // Rows below `target` of two panels.
+        void finish_wide(int target) {
+            // in registers: the compiler must take every store for one into this structure
+            const float *from = sums[turn ^ 1] + done * 32;
+            const int *places = PLACED ? out.places + row : nullptr;
+            const long stride = out.rows.stride, part = out.rows.part, left = out.columns - column;
+            V *to = out.rows.data + (PLACED ? 0 : row) * stride + column;
+            for (int r = done; r < target; r++, from += 32) {
+                const long place = PLACED ? places[r] : r;
+                if (PLACED && place < 0) continue;
+                V *values = to + place * stride;
+                for (int i = 0; i < 16; i += 8, values += 16) {
+                    vec evens = activate(*(const vec *)(from + i)), odds = activate(*(const vec *)(from + 16 + i));
+                    if (ADD) {
+                        vec evens_before, odds_before;
+                        read(values, part, evens_before, odds_before);
+                        evens += evens_before, odds += odds_before;
+                    }
+                    const long some = left - 2 * i;
+                    if (!PLACED || some >= 16) {
+                        write(values, part, evens, odds);
+                    } else {
+                        const __mmask16 mask = some > 0 ? (1 << some) - 1 : 0;
+                        write(values, part, evens, odds,
+                              [=](V *at, __m256i v) { _mm256_mask_storeu_epi16(at, mask, v); });
+                    }
+                }
+            }
+            done = target;
+        }
+        // The rare rest: a last panel alone (with zeros behind it, so that it fills a step), and plain floats.
+        void finish_other(int target) {
+            for (; done < target; done++) {
+                const float *from = sums[turn ^ 1] + done * 32;
+                const long place = PLACED ? out.places[row + done] : row + done;
+                if (place < 0) continue;
+                float values[32] = {};
+                for (int i = 0; i < (wide ? 32 : 16); i += 8) {
+                    const vec v = activate(*(const vec *)(from + i));
+                    for (int j = 0; j < 8; j++) values[wide ? (i + j) % 16 * 2 + i / 16 : i + j] = v[j];
+                }
+                const long left = lesser(out.columns - column, 32);
+                if (FLOATS) {
+                    std::memcpy(out.floats + place * out.columns + column, values, left * sizeof(float));
+                    continue;
+                }
+                V *to = out.rows.row(place) + column, ready[32 * PARTS];
+                float before[16] = {};
+                if (ADD) load(to, out.rows.part, before);
+                for (int i = 0; i < 16; i++) values[i] += before[i];
+                store(ready, 32, values), store(ready + 16, 32, values + 16);
+                for (int p = 0; p < PARTS; p++)
+                    std::memcpy(to + p * out.rows.part, ready + p * 32, (PLACED ? left : 32) * sizeof(V));
+            }
         }
         void until(int target) {
             if (target > rows) target = rows;
             if (done >= target) return;
-            // in registers: the compiler must take every store for one into this structure
-            const bool both = wide;
-            const float *from = sums[turn ^ 1] + done * 32;
-            const long stride = FLOATS ? out.columns : out.rows.stride, part = out.rows.part, left = out.columns - column;
-            const int *places = PLACED ? out.places + row : nullptr;
-            const long first = PLACED ? 0 : row;
-            V *to = out.rows.data + first * stride + column;
-            float *floats = out.floats + first * stride + column;
-            const __mmask32 mask = (PLACED || FLOATS) && left < 32 ? (1u << left) - 1 : 0xffffffff;
-            for (int r = done; r < target; r++, from += 32) {
-                const long place = PLACED ? places[r] : r;
-                if (PLACED && place < 0) continue;
-                __m512 low = activate(_mm512_load_ps(from)), high = _mm512_setzero_ps();
-                if (both) high = activate(_mm512_load_ps(from + 16));
-                if (FLOATS) {
-                    _mm512_mask_storeu_ps(floats + place * stride, (__mmask16)mask, low);
-                    if (both) _mm512_mask_storeu_ps(floats + place * stride + 16, (__mmask16)(mask >> 16), high);
-                    continue;
-                }
-                if (ADD) {
-                    __m512 before_low, before_high;
-                    read(to + place * stride, part, before_low, before_high);
-                    low += before_low, high += before_high;
-                }
-                if (PLACED) write(to + place * stride, part, low, high, mask);
-                else write(to + place * stride, part, low, high);
-            }
-            done = target;
+            if (wide && !FLOATS) finish_wide(target);
+            else finish_other(target);
         }
         // The sums under way become those to be finished.
         void next(long new_row, int new_rows, long new_column, bool new_wide) {

@@ -1,0 +1,161 @@
+"""The native engine against the network itself; where it was not built, what it says."""
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from paddle_fasternet import FasterNet, fuse_conv_bn
+from paddle_fasternet.deploy import native
+from paddle_fasternet.deploy.files import native_settings
+from paddle_fasternet.layers import PConv
+
+BUILT = bool(native.available())
+
+# every way in which sizes can be awkward: channels that fill no vector, one pixel, ragged borders, other strides
+NETWORKS = [
+    ({}, 16), ({"act_layer": nn.GELU}, 16), ({"mixer": "identity"}, 16), ({"n_div": 1}, 16), ({"n_div": 8}, 16),
+    ({"embed_dim": 12, "n_div": 3}, 23), ({"embed_dim": 40, "act_layer": nn.GELU}, 37), ({"patch_size": 1}, 7),
+    ({"patch_size": 2, "merge_sizes": (1,)}, 9), ({"embed_act": True}, 19), ({"num_classes": 0}, 16),
+    ({"num_classes": 1}, 16), ({"in_channels": 1}, 16), ({"layer_scale_init_value": 0.3}, 16), ({"mlp_ratio": 1.5}, 16),
+    ({"depths": (0, 2)}, 16), ({"depths": (2,), "merge_sizes": ()}, 4), ({"feature_dim": 7}, 16),
+    ({"mixer": lambda dim: PConv(dim, kernel_size=5)}, 16), ({"mixer": lambda dim: PConv(dim, kernel_size=1)}, 16),
+    ({"embed_dim": 136, "depths": (1, 1)}, 16),
+]
+
+
+def build(arguments):
+    """(network, what NativeNetwork takes) with weights such that every layer matters."""
+    paddle.seed(1)
+    settings = {"embed_dim": 8, "depths": (1, 1), "merge_sizes": (2,), "feature_dim": 16, "num_classes": 5, **arguments}
+    model, rng = FasterNet(**settings), np.random.default_rng(0)
+    for layer in model.sublayers():
+        if isinstance(layer, nn.BatchNorm2D):
+            layer.bias.set_value(rng.uniform(-0.5, 0.5, layer.bias.shape).astype(np.float32))
+            layer._variance.set_value(rng.uniform(0.5, 2, layer.bias.shape).astype(np.float32))
+        elif isinstance(layer, (nn.Conv2D, nn.Linear)):
+            nn.initializer.Normal(std=float(np.prod(layer.weight.shape[1:]) ** -0.5))(layer.weight)
+    folded = fuse_conv_bn(model)
+    return folded, {"arrays": {name: value.numpy() for name, value in folded.state_dict().items()},
+                    **native_settings(folded)}
+
+
+def says_why():
+    """All that can be asked of an installation without a compiler."""
+    assert "install g++" in native.why_not()
+
+
+def batch(count, size, channels=3):
+    return np.random.RandomState(2).standard_normal((count, channels, size, size)).astype(np.float32)
+
+
+def answer(model, x):
+    with paddle.no_grad():
+        return model(paddle.to_tensor(x)).numpy()
+
+
+@pytest.mark.parametrize("arguments, size", NETWORKS, ids=str)
+def test_logits_are_the_networks(arguments, size):
+    if not BUILT:
+        return says_why()
+    model, given = build(arguments)
+    x = batch(5, size, arguments.get("in_channels", 3))
+    expected = answer(model, x)
+    for kind in native.kinds():
+        network = native.NativeNetwork(**given, precision=kind, threads=2)
+        bound = (1e-5 if kind.startswith("fp32") else 0.05) * np.abs(expected).max()
+        for count in (5, 1, 0):
+            assert np.abs(network.logits(x[:count]) - expected[:count]).max(initial=0) <= bound, (kind, count)
+
+
+def test_neither_batch_nor_threads_change_an_answer():
+    if not BUILT:
+        return says_why()
+    model, given = build({"embed_dim": 40, "act_layer": nn.GELU})
+    x = batch(9, 24)
+    for precision in native.available():
+        one, three = (native.NativeNetwork(**given, precision=precision, threads=threads) for threads in (1, 3))
+        together = one.logits(x)
+        assert np.array_equal(three.logits(x), together)
+        assert np.array_equal(np.concatenate([three.logits(x[i:i + 1]) for i in range(9)]), together)
+        with ThreadPoolExecutor(3) as pool:
+            assert all(np.array_equal(other, together) for other in pool.map(three.logits, [x] * 6))
+
+
+def test_bytes_are_normalised_on_the_way():
+    if not BUILT:
+        return says_why()
+    model, given = build({"embed_dim": 24})
+    images = np.random.RandomState(3).randint(0, 256, (4, 20, 20, 3), np.uint8)
+    mean, std = np.float32([120, 110, 100]), np.float32([60, 50, 55])
+    x = np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2), np.float32)
+    expected = answer(model, x)
+    network = native.NativeNetwork(**given, mean=mean, std=std)
+    assert np.abs(network(images) - expected).max() <= 1e-5 * np.abs(expected).max()
+    # planes first in memory, as LIME makes them
+    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+    assert np.array_equal(network(planes), network(images))
+
+
+def test_the_next_size_needs_no_new_network():
+    if not BUILT:
+        return says_why()
+    model, given = build({})
+    network = native.NativeNetwork(**given)
+    for size, count in ((16, 2), (40, 3), (8, 1), (33, 40)):
+        x = batch(count, size)
+        expected = answer(model, x)
+        assert np.abs(network.logits(x) - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_a_forked_child_has_its_own_threads():
+    if not BUILT:
+        return says_why()
+    _, given = build({})
+    network, x = native.NativeNetwork(**given, threads=2), batch(4, 16)
+    expected = network.logits(x)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(network.logits(x), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0 and np.array_equal(network.logits(x), expected)
+
+
+def test_what_does_not_fit_is_named():
+    if not BUILT:
+        return says_why()
+    _, given = build({})
+    network = native.NativeNetwork(**given)
+    for x, message in [(batch(2, 16).astype(np.float64), "must be float32"), (batch(2, 16, 1), r"\[N, 3, H, W\]"),
+                       (batch(2, 4), "smaller than the network's stride 8"),
+                       (np.zeros(3, np.float32), "must be float32")]:
+        with pytest.raises(ValueError, match=message):
+            network.logits(x)
+    with pytest.raises(ValueError, match="need mean and std"):
+        network(np.zeros((1, 16, 16, 3), np.uint8))
+    arrays = given["arrays"]
+    for changed, message in [
+            ({**arrays, "stages.0.blocks.0.spatial_mixing.conv.weight": np.ones((8, 1, 3, 3), np.float32)},
+             "cannot be run by the native engine"),
+            ({name: value for name, value in arrays.items() if "mlp.3" not in name}, "mlp.3.weight is missing"),
+            ({**arrays, "head.weight": np.ones((3, 5), np.float32)}, r"head.weight has the shape \[3, 5\]")]:
+        with pytest.raises(ValueError, match=message):
+            native.NativeNetwork(changed, "relu")
+    for more, message in [({"act": "gelo"}, "did you mean 'gelu'"), ({"precision": "fp16"}, "did you mean"),
+                          ({"threads": 0}, "threads=0"), ({"mean": 3.0}, "must be given together"),
+                          ({"mean": 3.0, "std": 0.0}, "must be positive")]:
+        with pytest.raises(ValueError, match=message):
+            native.NativeNetwork(**{**given, **more})
+
+
+def test_a_missing_build_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(native.Path, "glob", lambda *_: [])
+    native._load.cache_clear()
+    try:
+        assert native.available() == () and native.kinds() == {}
+        assert "install g++" in native.why_not()
+        with pytest.raises(RuntimeError, match="install g\\+\\+"):
+            native.NativeNetwork({}, "relu")
+    finally:
+        native._load.cache_clear()
