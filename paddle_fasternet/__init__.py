@@ -1,5 +1,5 @@
 """FasterNet and its partial convolution (PConv) for PaddlePaddle; see README.md."""
-# Paddle 2.6 brings a zlib of its own, which crashes Python's where that is a file apart and is loaded later.
+# Paddle 2.6 brings a zlib of its own, which crashes that of a Python where it is a file apart and is loaded later.
 import zlib as _zlib  # noqa: F401
 
 try:

@@ -98,7 +98,7 @@ def _predict(export, engine):
 def _explain(export):
     predictor = deploy.Predictor(export, "eager", "fp32")
     image = _images().images[0].transpose(1, 2, 0)
-    explain.LimeExplainer(predictor).explain(image, num_samples=50, progress=False)
+    explain.LimeExplainer(predictor).explain(image, num_samples=200, progress=False)
 
 
 def add_commands(add):

@@ -4,7 +4,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,fma")
 #include <immintrin.h>
 #define INSTRUCTIONS amx
-#define LANES 8
+#define LANES 16
 #include "engine.h"
 
 namespace fasternet {

@@ -30,10 +30,13 @@ template <class K> class Runner : public Engine {
     Buffer<V> pooled, pooled_features;
     Images images;
 
+    // Values between two rows: an odd number of cache lines, so that a column's values do not meet in a few cache sets.
+    static long stride_of(long columns) { return (padded<K>(columns) * K::parts / K::pad | 1) * K::pad; }
+
     // A buffer as rows of so many columns, from a row on.
     static Matrix<V> matrix(const Buffer<V> &buffer, long columns, long row = 0) {
-        long part = padded<K>(columns), stride = part * K::parts;
-        return {buffer.data() + row * stride, stride, part};
+        const long stride = stride_of(columns);
+        return {buffer.data() + row * stride, stride, padded<K>(columns)};
     }
 
 public:
@@ -81,7 +84,7 @@ private:
             height /= stages[i].size, width /= stages[i].size;
             Map &map = maps[i];
             map.height = height, map.width = width;
-            long bytes = map.pixels() * padded<K>(stages[i].dim) * K::parts * sizeof(V);
+            long bytes = map.pixels() * stride_of(stages[i].dim) * sizeof(V);
             map.group = GROUP_BYTES / bytes;
             if (map.group < 1) map.group = 1;
             if (i && map.group < maps[i - 1].group) map.group = maps[i - 1].group;
@@ -92,12 +95,12 @@ private:
                 StageWeights<K> &s = stages[i];
                 Map &map = maps[i];
                 long rows = map.group * map.pixels() + SLACK_ROWS;
-                w.stages[i].grow(rows * padded<K>(s.dim) * K::parts);
-                w.gathered.grow((GATHER_ROWS + SLACK_ROWS) * gathered_columns(s) * K::parts);
+                w.stages[i].grow(rows * stride_of(s.dim));
+                w.gathered.grow((GATHER_ROWS + SLACK_ROWS) * stride_of(gathered_columns(s)));
                 for (long j = 0; j < s.depth; j++) {
                     BlockWeights<K> &b = s.blocks[j];
-                    w.hidden.grow((slice_rows(b.hidden) + SLACK_ROWS) * padded<K>(b.hidden) * K::parts);
-                    w.mixed.grow(rows * padded<K>(b.mixed) * K::parts);
+                    w.hidden.grow((slice_rows(b.hidden) + SLACK_ROWS) * stride_of(b.hidden));
+                    w.mixed.grow(rows * stride_of(b.mixed));
                     w.halo.grow(halo_part(b, map) * K::parts);
                     w.places.grow(map.height * (map.width + b.kernel) + SLACK_ROWS);
                 }
@@ -133,7 +136,7 @@ private:
                G gather) {
         Part part(team, rows, w);
         const long columns = gathered_columns(stages[s]);
-        const Matrix<V> gathered{own.gathered.data(), columns * K::parts, columns};
+        const Matrix<V> gathered = matrix(own.gathered, columns);
         const Run<V> run = whole(gathered, w);
         for (long i = part.begin; i < part.end; i += GATHER_ROWS) {
             long count = lesser(GATHER_ROWS, part.end - i);
@@ -314,8 +317,8 @@ public:
     void run(const Images &batch, float *answers, Pool &pool) override {
         images = batch;
         prepare(batch.height, batch.width, pool.size());
-        pooled.grow((batch.count + SLACK_ROWS) * padded<K>(stages[stage_count - 1].dim) * K::parts);
-        pooled_features.grow((batch.count + SLACK_ROWS) * padded<K>(features) * K::parts);
+        pooled.grow((batch.count + SLACK_ROWS) * stride_of(stages[stage_count - 1].dim));
+        pooled_features.grow((batch.count + SLACK_ROWS) * stride_of(features));
         Call call{this, pool.size(), answers};
         pool.run([](void *context, int rank) {
             Call *c = (Call *)context;

@@ -30,61 +30,62 @@ template <int PARTS> struct Tiles {
 
     // Two panels lie interleaved in memory: one holds the even columns, the other the odd ones. So a value is the lower
     // or the upper half of a 32-bit lane, and is taken out of it or put into it without a shuffle. (A last panel without
-    // a partner holds its columns as they are.) Eight lanes at a time: AVX2 leaves port 5, where AMX works, alone.
+    // a partner holds its columns as they are.)
 
-    static vec even(__m256i v) { return (vec)_mm256_slli_epi32(v, 16); }
-    static vec odd(__m256i v) { return (vec)_mm256_and_si256(v, _mm256_set1_epi32(0xffff0000)); }
-    static __m256i load_values(const V *from) { return _mm256_loadu_si256((const __m256i *)from); }
+    static vec even(__m512i v) { return (vec)_mm512_slli_epi32(v, 16); }
+    static vec odd(__m512i v) { return (vec)_mm512_and_si512(v, _mm512_set1_epi32(0xffff0000)); }
+    static __m512i load_values(const V *from) { return _mm512_loadu_si512(from); }
 
-    // 16 neighbouring values
+    // 32 neighbouring values
     static void read(const V *from, long part, vec &evens, vec &odds) {
-        __m256i v = load_values(from);
+        __m512i v = load_values(from);
         evens = even(v), odds = odd(v);
         for (int p = 1; p < PARTS; p++) {
             v = load_values(from + p * part);
             evens += even(v), odds += odd(v);
         }
     }
-    static __m256i join(__m256i evens, __m256i odds) {
-        return _mm256_or_si256(_mm256_srli_epi32(evens, 16), _mm256_and_si256(odds, _mm256_set1_epi32(0xffff0000)));
+    static __m512i join(__m512i evens, __m512i odds) {
+        return _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(evens, 16), odds);
     }
-    template <class S> static void write(V *to, long part, vec evens, vec odds, S store_values) {
+    static void write(V *to, long part, vec evens, vec odds, __mmask32 mask = 0xffffffff) {
         if (PARTS == 1) {  // rounded to the nearest, halves upwards
-            const __m256i half = _mm256_set1_epi32(0x8000);
-            store_values(to, join(_mm256_add_epi32((__m256i)evens, half), _mm256_add_epi32((__m256i)odds, half)));
+            const __m512i half = _mm512_set1_epi32(0x8000);
+            _mm512_mask_storeu_epi16(to, mask,
+                                     join(_mm512_add_epi32((__m512i)evens, half), _mm512_add_epi32((__m512i)odds, half)));
             return;
         }
         for (int p = 0; p < PARTS; p++) {
-            store_values(to + p * part, join((__m256i)evens, (__m256i)odds));
-            evens -= odd((__m256i)evens), odds -= odd((__m256i)odds);
+            _mm512_mask_storeu_epi16(to + p * part, mask, join((__m512i)evens, (__m512i)odds));
+            evens -= odd((__m512i)evens), odds -= odd((__m512i)odds);
         }
     }
-    static void write(V *to, long part, vec evens, vec odds) {
-        write(to, part, evens, odds, [](V *place, __m256i v) { _mm256_storeu_si256((__m256i *)place, v); });
+    // 16 neighbouring values, in order
+    static vec read(const V *from, long part) {
+        vec sum{};
+        for (int p = 0; p < PARTS; p++)
+            sum += even(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(from + p * part))));
+        return sum;
+    }
+    // ... and zeros behind them
+    static void write(V *to, long part, vec values, __mmask32 mask = 0xffffffff) {
+        __m512i v = (__m512i)values;
+        if (PARTS == 1) v = _mm512_add_epi32(v, _mm512_set1_epi32(0x8000));
+        for (int p = 0; p < PARTS; p++) {
+            __m256i upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32(v, 16));
+            _mm512_mask_storeu_epi16(to + p * part, mask, _mm512_zextsi256_si512(upper));
+            v = (__m512i)((vec)v - odd(v));
+        }
     }
     static float rounded(float value) {
-        V values[16 * PARTS];
-        float back[16];
-        write(values, 16, all(value), all(value));
-        load(values, 16, back);
-        return back[0];
+        V values[32 * PARTS];
+        write(values, 32, all(value));
+        return read(values, 32)[0];
     }
-    // 16 values in their order
-    static void load(const V *from, long part, float *to) {
-        vec evens, odds;
-        read(from, part, evens, odds);
-        for (int i = 0; i < 8; i++) to[2 * i] = evens[i], to[2 * i + 1] = odds[i];
-    }
-    template <class T> static void store(V *to, long part, const T *from) {
-        __m512 v;
-        if (sizeof(T) == 1) v = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from)));
-        else v = _mm512_loadu_ps(from);
-        if (PARTS == 1) v = (__m512)_mm512_add_epi32((__m512i)v, _mm512_set1_epi32(0x8000));
-        for (int p = 0; p < PARTS; p++) {
-            __m256i upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)v, 16));
-            _mm256_storeu_si256((__m256i *)(to + p * part), upper);
-            v -= (__m512)_mm512_and_si512((__m512i)v, _mm512_set1_epi32(0xffff0000));
-        }
+    static void load(const V *from, long part, float *to) { _mm512_storeu_ps(to, read(from, part)); }
+    static void store(V *to, long part, const float *from) { write(to, part, _mm512_loadu_ps(from), 0xffff); }
+    static void store(V *to, long part, const uint8_t *from) {
+        write(to, part, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from))), 0xffff);
     }
 
     // The column of the dense matrix that is column j of a panel.
@@ -116,13 +117,14 @@ template <int PARTS> struct Tiles {
 
     // ---- what happens to the sums ----
 
+    // The sums of one block of tiles: 32 rows of two panels, or 64 rows of one.
     template <int ACT, bool ADD, bool PLACED, bool FLOATS> struct Finish {
         const Output<V> out;
-        alignas(64) float sums[2][32 * 32];  // those under way, those to be finished
+        alignas(64) float sums[2][1024];  // those under way, those to be finished
         int turn = 0;
         long row = 0, column = 0;  // of the sums to be finished
         int rows = 0, done = 0;
-        bool wide = false;  // two panels of them
+        bool wide = false;  // two panels
 
         explicit Finish(const Output<V> &output) : out(output) {}
 
@@ -131,145 +133,218 @@ template <int PARTS> struct Tiles {
             if (ACT == GELU) return PARTS == 1 ? gelu_rough(v) : gelu(v);
             return v;
         }
-        // Rows below `target` of two panels.
-        void finish_wide(int target) {
-            // in registers: the compiler must take every store for one into this structure
-            const float *from = sums[turn ^ 1] + done * 32;
+        // Rows below `target`. What the loop needs is copied first: the compiler must take every store in it for one
+        // into this structure.
+        template <bool WIDE> void finish(int target) {
+            const float *from = sums[turn ^ 1] + done * (WIDE ? 32 : 16);
             const int *places = PLACED ? out.places + row : nullptr;
             const long stride = out.rows.stride, part = out.rows.part, left = out.columns - column;
+            const __mmask32 mask = PLACED && left < 32 ? (1u << left) - 1 : 0xffffffff;
             V *to = out.rows.data + (PLACED ? 0 : row) * stride + column;
-            for (int r = done; r < target; r++, from += 32) {
+            for (int r = done; r < target; r++, from += WIDE ? 32 : 16) {
                 const long place = PLACED ? places[r] : r;
                 if (PLACED && place < 0) continue;
                 V *values = to + place * stride;
-                for (int i = 0; i < 16; i += 8, values += 16) {
-                    vec evens = activate(*(const vec *)(from + i)), odds = activate(*(const vec *)(from + 16 + i));
+                vec first = activate(*(const vec *)from), second{}, before_first, before_second;
+                if (WIDE) {
+                    second = activate(*(const vec *)(from + 16));
                     if (ADD) {
-                        vec evens_before, odds_before;
-                        read(values, part, evens_before, odds_before);
-                        evens += evens_before, odds += odds_before;
+                        read(values, part, before_first, before_second);
+                        first += before_first, second += before_second;
                     }
-                    const long some = left - 2 * i;
-                    if (!PLACED || some >= 16) {
-                        write(values, part, evens, odds);
-                    } else {
-                        const __mmask16 mask = some > 0 ? (1 << some) - 1 : 0;
-                        write(values, part, evens, odds,
-                              [=](V *at, __m256i v) { _mm256_mask_storeu_epi16(at, mask, v); });
-                    }
+                    write(values, part, first, second, mask);
+                } else {
+                    if (ADD) first += read(values, part);
+                    write(values, part, first, mask);
                 }
             }
             done = target;
         }
-        // The rare rest: a last panel alone (with zeros behind it, so that it fills a step), and plain floats.
-        void finish_other(int target) {
+        void finish_floats(int target) {
             for (; done < target; done++) {
-                const float *from = sums[turn ^ 1] + done * 32;
-                const long place = PLACED ? out.places[row + done] : row + done;
-                if (place < 0) continue;
-                float values[32] = {};
-                for (int i = 0; i < (wide ? 32 : 16); i += 8) {
-                    const vec v = activate(*(const vec *)(from + i));
-                    for (int j = 0; j < 8; j++) values[wide ? (i + j) % 16 * 2 + i / 16 : i + j] = v[j];
+                const float *from = sums[turn ^ 1] + done * (wide ? 32 : 16);
+                float values[32];
+                for (int i = 0; i < (wide ? 2 : 1); i++) {
+                    const vec v = activate(*(const vec *)(from + 16 * i));
+                    for (int j = 0; j < 16; j++) values[wide ? 2 * j + i : j] = v[j];
                 }
-                const long left = lesser(out.columns - column, 32);
-                if (FLOATS) {
-                    std::memcpy(out.floats + place * out.columns + column, values, left * sizeof(float));
-                    continue;
-                }
-                V *to = out.rows.row(place) + column, ready[32 * PARTS];
-                float before[16] = {};
-                if (ADD) load(to, out.rows.part, before);
-                for (int i = 0; i < 16; i++) values[i] += before[i];
-                store(ready, 32, values), store(ready + 16, 32, values + 16);
-                for (int p = 0; p < PARTS; p++)
-                    std::memcpy(to + p * out.rows.part, ready + p * 32, (PLACED ? left : 32) * sizeof(V));
+                const long count = lesser(out.columns - column, wide ? 32 : 16);
+                std::memcpy(out.floats + (row + done) * out.columns + column, values, count * sizeof(float));
             }
         }
         void until(int target) {
             if (target > rows) target = rows;
             if (done >= target) return;
-            if (wide && !FLOATS) finish_wide(target);
-            else finish_other(target);
+            if (FLOATS) finish_floats(target);
+            else if (wide) finish<true>(target);
+            else finish<false>(target);
         }
         // The sums under way become those to be finished.
-        void next(long new_row, int new_rows, long new_column, bool new_wide) {
+        void next(long new_row, long new_rows, long new_column, bool new_wide) {
             until(rows);
             turn ^= 1;
-            row = new_row, rows = new_rows, column = new_column, wide = new_wide, done = 0;
+            row = new_row, rows = (int)new_rows, column = new_column, wide = new_wide, done = 0;
         }
     };
 
-    // Sums of 16 M rows and 16 N columns; what is pending is finished meanwhile, `share` / 65536 rows at a time.
-    template <int M, int N, class F>
-    static void sums_of(const Run<V> *runs, int count, long row, const V *b, long panel, const float *bias, F &finish,
-                        long share) {
-        _tile_loadd(0, bias, 0);  // every row of the tile
-        if (N > 1) _tile_loadd(1, bias + 16, 0);
-        if (M > 1) _tile_loadd(2, bias, 0);
-        if (M > 1 && N > 1) _tile_loadd(3, bias + 16, 0);
+    // ---- sums ----
+
+    // Two shapes of up to four tiles of sums (0 to 3). left and right load what is multiplied next, products multiplies
+    // it and calls between() after each product.
+
+    // 16 M rows of two panels
+    template <int M> struct Wide {
+        static void start(const float *bias) {
+            _tile_loadd(0, bias, 0);  // sixteen times the same row
+            _tile_loadd(1, bias + 16, 0);
+            if (M > 1) _tile_loadd(2, bias, 0);
+            if (M > 1) _tile_loadd(3, bias + 16, 0);
+        }
+        static void resume(const float *from) {
+            _tile_loadd(0, from, 128);
+            _tile_loadd(1, from + 16, 128);
+            if (M > 1) _tile_loadd(2, from + 512, 128);
+            if (M > 1) _tile_loadd(3, from + 528, 128);
+        }
+        static void left(const V *a, long bytes) {
+            _tile_loadd(4, a, bytes);
+            if (M > 1) _tile_loadd(5, a + 8 * bytes, bytes);
+        }
+        static void right(const V *b, long panel) {
+            _tile_stream_loadd(6, b, 64);  // not to drive the left factor out of the first-level cache
+            _tile_stream_loadd(7, b + panel, 64);
+        }
+        template <class F> static void products(const V *, long, F between) {
+            _tile_dpbf16ps(0, 4, 6);
+            between();
+            _tile_dpbf16ps(1, 4, 7);
+            between();
+            if (M == 1) return;
+            _tile_dpbf16ps(2, 5, 6);
+            between();
+            _tile_dpbf16ps(3, 5, 7);
+            between();
+        }
+        static void save(float *to) {
+            _tile_stored(0, to, 128);
+            _tile_stored(1, to + 16, 128);
+            if (M > 1) _tile_stored(2, to + 512, 128);
+            if (M > 1) _tile_stored(3, to + 528, 128);
+        }
+    };
+
+    // 16 M rows of one panel
+    template <int M> struct Narrow {
+        static void start(const float *bias) {
+            _tile_loadd(0, bias, 0);
+            if (M > 1) _tile_loadd(1, bias, 0);
+            if (M > 2) _tile_loadd(2, bias, 0);
+            if (M > 3) _tile_loadd(3, bias, 0);
+        }
+        static void resume(const float *from) {
+            _tile_loadd(0, from, 64);
+            if (M > 1) _tile_loadd(1, from + 256, 64);
+            if (M > 2) _tile_loadd(2, from + 512, 64);
+            if (M > 3) _tile_loadd(3, from + 768, 64);
+        }
+        static void left(const V *, long) {}
+        static void right(const V *b, long) { _tile_stream_loadd(7, b, 64); }
+        template <class F> static void products(const V *a, long bytes, F between) {
+            _tile_loadd(4, a, bytes);
+            _tile_dpbf16ps(0, 4, 7);
+            between();
+            if (M < 2) return;
+            _tile_loadd(5, a + 8 * bytes, bytes);
+            _tile_dpbf16ps(1, 5, 7);
+            between();
+            if (M < 3) return;
+            _tile_loadd(6, a + 16 * bytes, bytes);
+            _tile_dpbf16ps(2, 6, 7);
+            between();
+            if (M < 4) return;
+            _tile_loadd(4, a + 24 * bytes, bytes);
+            _tile_dpbf16ps(3, 4, 7);
+            between();
+        }
+        static void save(float *to) {
+            _tile_stored(0, to, 64);
+            if (M > 1) _tile_stored(1, to + 256, 64);
+            if (M > 2) _tile_stored(2, to + 512, 64);
+            if (M > 3) _tile_stored(3, to + 768, 64);
+        }
+    };
+
+    // Columns [begin, end) of the left factor times their part of the right one, for one shape from a row on. What is
+    // pending is finished meanwhile, `pace` / 65536 rows after each product.
+    template <class Shape, class F>
+    static void add_products(const Run<V> *runs, int count, long row, long begin, long end, const V *b, long panel,
+                             F &finish, long pace) {
         long target = 0;
-#define LOAD_A(P) \
-    _tile_loadd(4, a + P * part, bytes); \
-    if (M > 1) _tile_loadd(5, a + P * part + below, bytes);
-#define LOAD_B(P) \
-    _tile_stream_loadd(6, b + P * tile, 64); \
-    if (N > 1) _tile_stream_loadd(7, b + P * tile + panel, 64);
-#define MULTIPLY \
-    _tile_dpbf16ps(0, 4, 6); \
-    if (N > 1) _tile_dpbf16ps(1, 4, 7); \
-    if (M > 1) _tile_dpbf16ps(2, 5, 6); \
-    if (M > 1 && N > 1) _tile_dpbf16ps(3, 5, 7); \
-    finish.until((target += share) >> 16);
-        for (int i = 0; i < count; i++) {
-            const long bytes = runs[i].stride * sizeof(V), below = 16 * runs[i].stride, part = runs[i].part;
+        auto between = [&] { finish.until((int)((target += pace) >> 16)); };
+        b += begin * 16 * PARTS;
+        for (int i = 0; i < count; begin -= runs[i].length, end -= runs[i].length, i++) {
+            const long bytes = runs[i].stride * sizeof(V), part = runs[i].part;
             const V *a = runs[i].start + row * runs[i].stride;
-            for (const V *end = a + runs[i].length; a < end; a += step, b += tile * PARTS) {
+            const V *last = a + lesser(end, runs[i].length);
+            for (a += begin > 0 ? begin : 0; a < last; a += step, b += tile * PARTS) {
+                auto left = [&](int p) { Shape::left(a + p * part, bytes); };
+                auto right = [&](int p) { Shape::right(b + p * tile, panel); };
+                auto products = [&](int p) { Shape::products(a + p * part, bytes, between); };
                 if (PARTS == 1) {
-                    LOAD_A(0) LOAD_B(0) MULTIPLY
+                    left(0), right(0), products(0);
                 } else {
-                    LOAD_A(0) LOAD_B(2) MULTIPLY
-                    LOAD_B(1) MULTIPLY
-                    LOAD_A(1) MULTIPLY
-                    LOAD_B(0) MULTIPLY
-                    LOAD_A(0) MULTIPLY
-                    LOAD_A(2) MULTIPLY
+                    left(0), right(2), products(0);
+                    right(1), products(0);
+                    left(1), products(1);
+                    right(0), products(1);
+                    left(0), products(0);
+                    left(2), products(2);
                 }
             }
         }
-#undef LOAD_A
-#undef LOAD_B
-#undef MULTIPLY
-        finish.until(32);
-        float *to = finish.sums[finish.turn];
-        _tile_stored(0, to, 128);
-        if (N > 1) _tile_stored(1, to + 16, 128);
-        if (M > 1) _tile_stored(2, to + 512, 128);
-        if (M > 1 && N > 1) _tile_stored(3, to + 528, 128);
     }
 
     template <int ACT, bool ADD, bool PLACED, bool FLOATS>
     static void multiply_as(const Run<V> *runs, int count, const Weights<V> &w, long rows, long begin, long end,
                             const Output<V> &out) {
         Finish<ACT, ADD, PLACED, FLOATS> finish(out);
-        const long panel = w.depth * 16 * PARTS, share = 32 * 65536 / (w.depth / step * (PARTS == 1 ? 1 : 6)) + 1;
-        // as many panels at once as stay in the second-level cache; 32 rows stay in the first while those pass by
-        const long chunk = STAY_BYTES / (panel * (long)sizeof(V)) / 2 * 2 + 2;
+        // A block of rows and of the left factor's columns stays in the first-level cache while panels pass by, as many
+        // of them as stay in the second; their unfinished sums wait in `partial`.
+        const long block = (end - begin) % 2 ? 64 : 32, panel = w.depth * 16 * PARTS;
+        const long pieces = (w.depth * block * PARTS * (long)sizeof(V) + LEFT_BYTES - 1) / LEFT_BYTES;
+        const long piece = round_up((w.depth + pieces - 1) / pieces, step);
+        const long chunk = lesser(STAY_BYTES / (panel * (long)sizeof(V)) / 2 * 2 + 2, MAX_CHUNK);
+        alignas(64) static thread_local float partial[MAX_CHUNK / 2 * 2048];
+        const long pace = 65536 * 64 / (piece / step * (PARTS == 1 ? 4 : 24)) + 1;
+
         for (long first = begin; first < end; first += chunk)
-            for (long row = 0; row < rows; row += 32) {
-                const long left = rows - row;
-                for (long p = first; p < end && p < first + chunk; p += 2) {
-                    const V *b = w.data.data() + p * panel;
-                    const float *bias = w.bias.data() + p * 16;
-                    const bool wide = p + 1 < end;
-                    if (left > 16 && wide) sums_of<2, 2>(runs, count, row, b, panel, bias, finish, share);
-                    else if (left > 16) sums_of<2, 1>(runs, count, row, b, panel, bias, finish, share);
-                    else if (wide) sums_of<1, 2>(runs, count, row, b, panel, bias, finish, share);
-                    else sums_of<1, 1>(runs, count, row, b, panel, bias, finish, share);
-                    finish.next(row, left < 32 ? left : 32, p * 16, wide);
-                }
-            }
-        finish.until(32);
+            for (long row = 0; row < rows; row += block)
+                for (long k = 0; k < w.depth; k += piece)
+                    for (long p = first; p < end && p < first + chunk; p += 2) {
+                        const V *b = w.data.data() + p * panel;
+                        auto sums = [&](auto shape, long at, long most) {
+                            using Shape = decltype(shape);
+                            float *part = partial + (p - first) * 1024 + (at - row) * 32;
+                            k ? Shape::resume(part) : Shape::start(w.bias.data() + p * 16);
+                            add_products<Shape>(runs, count, at, k, lesser(k + piece, w.depth), b, panel, finish, pace);
+                            if (k + piece < w.depth) {
+                                Shape::save(part);
+                                return;
+                            }
+                            finish.until(64);
+                            Shape::save(finish.sums[finish.turn]);
+                            finish.next(at, lesser(most, rows - at), p * 16, most == 32);
+                        };
+                        const long left = rows - row;
+                        if (p + 1 < end) {
+                            for (long at = row; at < row + block && at < rows; at += 32)
+                                rows - at > 16 ? sums(Wide<2>{}, at, 32) : sums(Wide<1>{}, at, 32);
+                        } else {
+                            left > 48 ? sums(Narrow<4>{}, row, 64) : left > 32 ? sums(Narrow<3>{}, row, 64)
+                            : left > 16 ? sums(Narrow<2>{}, row, 64) : sums(Narrow<1>{}, row, 64);
+                        }
+                    }
+        finish.until(64);
     }
 
     static void multiply(const Run<V> *runs, int count, const Weights<V> &w, long rows, long begin, long end,
