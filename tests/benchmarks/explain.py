@@ -200,7 +200,8 @@ def main():
     options = parser.parse_args()
     folder = make_folder("out", options.out)
     record = {"command": f"OMP_NUM_THREADS={machine()['threads']} python tests/benchmarks/explain.py --samples "
-                         f"{options.samples} --repeats {options.repeats} --images {options.images}", "machine": machine()}
+                         f"{options.samples} --repeats {options.repeats} --images {options.images}",
+              "machine": machine()}
     record["speed"] = speed(options.samples, options.repeats)
     for name, row in record["speed"]["contenders"].items():
         print(f"{row['samples_per_second']:8.1f} samples/s  {row['times_interpretdl']:6.2f} times InterpretDL  "
