@@ -7,7 +7,7 @@ from setuptools import Extension, find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "paddle_fasternet" / "__init__.py").read_text()).group(1)
 
-NATIVE = Path("paddle_fasternet", "deploy", "native")
+NATIVE = [Path("paddle_fasternet", "deploy", "native"), Path("paddle_fasternet", "training", "native")]
 
 setup(
     name="paddle_fasternet",
@@ -20,8 +20,8 @@ setup(
     package_data={"paddle_fasternet.weights": ["cifar10/*"]},
     # A plain shared library, which ctypes loads. Optional: where there is no compiler, all the rest is installed.
     ext_modules=[Extension(
-        "paddle_fasternet.deploy._native", sorted(map(str, NATIVE.glob("*.cpp"))), language="c++", optional=True,
-        depends=sorted(map(str, NATIVE.glob("*.h"))),
+        "paddle_fasternet.deploy._native", sorted(str(path) for folder in NATIVE for path in folder.glob("*.cpp")),
+        language="c++", optional=True, depends=sorted(str(path) for folder in NATIVE for path in folder.glob("*.h")),
         extra_compile_args=["-std=c++17", "-O3", "-fvisibility=hidden", "-pthread"], extra_link_args=["-pthread"])],
     python_requires=">=3.9",
     install_requires=[

@@ -40,7 +40,7 @@ _Images = _structure("Images", bytes=ctypes.c_void_p, floats=ctypes.c_void_p, co
 
 
 @functools.cache
-def _load():
+def load_library():
     """(the library or None, why there is none)."""
     paths = sorted(Path(__file__).parent.glob("_native*"))
     if not paths:
@@ -60,7 +60,7 @@ def _load():
 
 def kinds():
     """{kind: number} of the kernels that this processor and build offer, best first: {"bf16-amx": 0, ...}."""
-    library, _ = _load()
+    library, _ = load_library()
     found, number = {}, 0
     while library is not None and (name := library.fasternet_kind(number)) is not None:
         if name:
@@ -77,7 +77,7 @@ def available():
 
 def why_not(precision="fp32"):
     """Why ``precision`` is not available and what to do; "" if it is."""
-    library, reason = _load()
+    library, reason = load_library()
     if library is None or precision in available():
         return reason
     return f"precision={precision!r} needs a processor with AVX512-BF16 or AMX; use precision='fp32'"
@@ -184,7 +184,7 @@ class NativeNetwork:
     """
 
     def __init__(self, arrays, act, embed_act=False, mean=None, std=None, precision="fp32", threads=None):
-        library, reason = _load()
+        library, reason = load_library()
         if library is None:
             raise RuntimeError(reason)
         check_choice("act", act, ("gelu", "relu"))

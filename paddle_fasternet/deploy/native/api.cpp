@@ -6,13 +6,7 @@
 #include <mutex>
 
 #include "network.h"
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#endif
-#endif
+#include "processor.h"
 
 using namespace fasternet;
 
@@ -23,26 +17,6 @@ struct Kind {
     bool (*works)();
     Engine *(*make)(const Network &);
 };
-
-#if defined(__x86_64__)
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool has_avx512() { return __builtin_cpu_supports("avx512f") && has_avx2(); }
-bool has_bf16() {
-    return has_avx512() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
-}
-// The tiles' 8 KB of state must be asked for, once in a process.
-bool has_amx() {
-#if defined(__linux__)
-    unsigned a, b, c, d;
-    if (!has_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return false;
-    return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
-#else
-    return false;
-#endif
-}
-#endif
-bool always() { return true; }
 
 // Best first.
 const Kind KINDS[] = {

@@ -1,0 +1,309 @@
+"""Training FasterNet on a CPU by our own kernels (the C++ in ``native/``), called through ctypes.
+
+A training step of Paddle on a CPU spends most of its time outside the products: on copies at PConv's split and concat, on
+activations that are written and read again for every normalisation and GELU, and on layouts. Here stem, stages and
+merging layers are one operation of Paddle's autograd: see the head of ``native/trunk.h``. Pooling, head and loss stay
+Paddle's.
+
+The kernels compute what the layers compute, in float32, or with the products' factors and the activations in bfloat16 where
+the processor has AMX (as mixed precision does elsewhere: weights, statistics and gradients of weights stay float32).
+"""
+import ctypes
+import os
+import weakref
+
+import paddle
+from paddle import nn
+from paddle.autograd import PyLayer
+
+from .._check import check_choice, check_number, check_type
+from ..deploy import native
+from ..layers import Conv, DWConv, PConv
+from ..model import FasterNet, PatchEmbed, Stage
+
+_ACTS = {nn.Identity: 0, nn.ReLU: 1, nn.GELU: 2}
+_NO_MIXER, _PARTIAL, _DEPTHWISE = 0, 1, 2
+_LARGEST_KERNEL = 15
+_FLOATS, _int, _long, _float = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
+
+
+def _structure(name, **fields):
+    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
+
+
+# as in native/network.h
+_Norm = _structure("Norm", gamma=_FLOATS, beta=_FLOATS, mean=_FLOATS, variance=_FLOATS, d_gamma=_FLOATS, d_beta=_FLOATS)
+_Block = _structure("Block", mixer=_int, kernel=_int, dim_conv=_int, hidden=_int, conv=_FLOATS, first=_FLOATS, norm=_Norm,
+                    second=_FLOATS, scale=_FLOATS, drop=_FLOATS, d_conv=_FLOATS, d_first=_FLOATS, d_second=_FLOATS,
+                    d_scale=_FLOATS)
+_Stage = _structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, norm=_Norm, d_weight=_FLOATS,
+                    blocks=ctypes.POINTER(_Block))
+_Network = _structure("Network", channels=_int, stage_count=_int, act=_int, embed_act=_int, epsilon=_float,
+                      momentum=_float, stages=ctypes.POINTER(_Stage))
+_Batch = _structure("Batch", images=_FLOATS, count=_long, height=_long, width=_long)
+
+
+def _library():
+    library, reason = native.load_library()
+    if library is None:
+        raise RuntimeError(reason)
+    library.fasternet_training_kind.restype = ctypes.c_char_p
+    library.fasternet_pass_create.restype = ctypes.c_void_p
+    library.fasternet_pass_destroy.argtypes = [ctypes.c_void_p]
+    for function in (library.fasternet_forward, library.fasternet_backward):
+        function.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Network), ctypes.POINTER(_Batch), _FLOATS, _int]
+    return library
+
+
+def kinds():
+    """{kind: number} of the training kernels that this processor and build offer, best first: {"bf16-amx": 0, ...}."""
+    if native.load_library()[0] is None:
+        return {}
+    library, found, number = _library(), {}, 0
+    while (name := library.fasternet_training_kind(number)) is not None:
+        if name:
+            found[name.decode()] = number
+        number += 1
+    return found
+
+
+def why_not(model, precision="fp32"):
+    """Why ``use_native_kernels(model, precision)`` would refuse and what to do; "" if it would not."""
+    library, reason = native.load_library()
+    if library is None:
+        return reason
+    if not any(kind.startswith(precision) for kind in kinds()):
+        return f"precision={precision!r} needs a processor with AMX; use precision='fp32'"
+    norms = [layer for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
+    acts = {type(block.mlp[2]) for block in _blocks(model)}
+    checks = [
+        (str(model.patch_embed.proj.weight.place) == "Place(cpu)", "it is not on the CPU"),
+        (all(parameter.dtype == paddle.float32 for parameter in model.parameters()), "its weights are not float32"),
+        (all(type(layer) is nn.BatchNorm2D for layer in _norms(model)), "it normalises by something other than BatchNorm2D"),
+        (len({(norm._momentum, norm._epsilon) for norm in norms}) == 1, "its BatchNorm layers differ in momentum or epsilon"),
+        (not any(norm._use_global_stats for norm in norms), "a BatchNorm uses its running statistics in training"),
+        (len(acts) <= 1 and all(_act(block.mlp[2]) is not None for block in _blocks(model)),
+         f"its activation is {' and '.join(act.__name__ for act in acts)}; the kernels do ReLU and GELU"),
+        (all(_mixer(block.spatial_mixing) is not None for block in _blocks(model)),
+         "the kernels do the mixers pconv, dwconv, conv and identity with odd kernels up to 15"),
+    ]
+    return next((f"this network cannot be trained by the native kernels: {text}" for right, text in checks if not right), "")
+
+
+def use_native_kernels(model, precision="fp32", threads=None):
+    """Let ``model``, in training mode, compute stem and stages by this module's kernels. Changes and returns ``model``.
+
+    Args:
+        model: a ``FasterNet`` on the CPU.
+        precision: "fp32" computes what Paddle's layers compute, to rounding; "bf16" needs a processor with AMX.
+        threads: None: as many as this process may use.
+
+    In evaluation, for ``forward_features``, and where the input needs a gradient, Paddle's layers are used as before.
+    Hooks on layers inside the stages are not called in training. ``model.kernels = None`` switches back.
+
+    Raises:
+        ValueError: the network has layers that the kernels do not know.
+        RuntimeError: the kernels were not built or the processor lacks something; the message says what to do.
+    """
+    check_type("model", model, FasterNet)
+    check_choice("precision", precision, ("fp32", "bf16"))
+    reason = why_not(model, precision)
+    if reason:
+        raise (ValueError if reason.startswith("this network") else RuntimeError)(reason)
+    model.kernels = NativeKernels(precision, threads)
+    return model
+
+
+class NativeKernels:
+    """What ``FasterNet.kernels`` is while the native kernels are used. It knows no network and may be shared.
+
+    Attributes:
+        kind: "bf16-amx", "fp32-avx512", ...
+        threads: of every pass.
+    """
+
+    def __init__(self, precision="fp32", threads=None):
+        if threads is None:
+            threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.threads = check_number("threads", threads, low=1, high=1024, integer=True)
+        found = kinds()
+        self.kind = next(kind for kind in found if kind == precision or kind.split("-")[0] == precision)
+        self._number = found[self.kind]
+        self._idle = []  # passes, with their memory, that wait for the next step
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def takes(self, x):
+        """Whether the kernels can do this input."""
+        return x.dtype == paddle.float32 and x.stop_gradient and x.place.is_cpu_place()
+
+    def __call__(self, model, x):
+        """[N, C, H, W] to the last stage's map, with gradients for the weights."""
+        return _Trunk.apply(_Task(self, model, len(x)), x, *_weights(model))
+
+    def take_pass(self):
+        """A pass for one forward and its backward."""
+        return self._idle.pop() if self._idle else _Pass(self._number, self.threads)
+
+    def give_back(self, done):
+        self._idle.append(done)
+
+
+class _Task:
+    """What a forward and its backward share. (A PyLayer would take a bare list of tensors for inputs.)"""
+
+    def __init__(self, kernels, model, count):
+        self.kernels, self.model = kernels, model
+        self.drops = [_drop_factors(block.drop_path, count) for block in _blocks(model)]
+        self.run = kernels.take_pass()
+
+
+class _Pass:
+    """Activations of one forward pass, in C++."""
+
+    def __init__(self, number, threads):
+        self._library, self._threads = _library(), threads
+        self._handle = self._library.fasternet_pass_create(number)
+        if not self._handle:
+            raise MemoryError("no memory for a training pass")
+        weakref.finalize(self, self._library.fasternet_pass_destroy, self._handle)
+
+    def forward(self, network, x, out):
+        self._run(self._library.fasternet_forward, network, x, out)
+
+    def backward(self, network, x, gradient):
+        self._run(self._library.fasternet_backward, network, x, gradient)
+
+    def _run(self, function, network, x, other):
+        batch = _Batch(_address(x), x.shape[0], x.shape[2], x.shape[3])
+        if function(self._handle, ctypes.byref(network), ctypes.byref(batch), _address(other), self._threads):
+            raise MemoryError(f"no memory to train on a batch of shape {list(x.shape)}")
+
+
+class _Trunk(PyLayer):
+    """Stem and stages as one operation of the autograd."""
+
+    @staticmethod
+    def forward(ctx, task, x, *weights):
+        stages = _stages(task.model)
+        height, width = x.shape[2:]
+        for embedding, _ in stages:
+            size = _projection(embedding).weight.shape[2]
+            height, width = height // size, width // size
+        out = paddle.empty([x.shape[0], _projection(stages[-1][0]).weight.shape[0], height, width])
+        network, _kept = _describe(task.model, task.drops, {})
+        task.run.forward(network, x, out)
+        ctx.task, ctx.x, ctx.weights = task, x, weights
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient):
+        task, ctx.task = ctx.task, None
+        gradients = {weight.name: paddle.empty(weight.shape) for weight in ctx.weights}
+        network, _kept = _describe(task.model, task.drops, gradients)
+        task.run.backward(network, ctx.x, gradient)
+        task.kernels.give_back(task.run)
+        return (None, *(None if weight.stop_gradient else gradients[weight.name] for weight in ctx.weights))
+
+
+# ---- what the kernels see of a network ----
+
+def _stages(model):
+    """[(embedding, blocks), ...]: the stem and the first stage, a merging layer and the second, ..."""
+    embedding, stages = model.patch_embed, []
+    for layer in model.stages:
+        if isinstance(layer, Stage):
+            stages.append((embedding, list(layer.blocks)))
+        else:
+            embedding = layer
+    return stages
+
+
+def _blocks(model):
+    return [block for _, blocks in _stages(model) for block in blocks]
+
+
+def _projection(embedding):
+    return embedding.proj if isinstance(embedding, PatchEmbed) else embedding.reduction
+
+
+def _norms(model):
+    return [embedding.norm for embedding, _ in _stages(model)] + [block.mlp[1] for block in _blocks(model)]
+
+
+def _act(layer):
+    """The kernels' number of an activation, None if they do not know it."""
+    if isinstance(layer, nn.GELU) and layer._approximate:
+        return None
+    return _ACTS.get(type(layer))
+
+
+def _mixer(layer):
+    """(kind, kernel size, convolved channels, weight) of a mixer, None if the kernels do not know it."""
+    if isinstance(layer, nn.Identity):
+        return _NO_MIXER, 1, 0, None
+    conv = {PConv: "partial_conv3", DWConv: "conv", Conv: "conv"}.get(type(layer))
+    if conv is None:
+        return None
+    weight = getattr(layer, conv).weight
+    kernel = weight.shape[2]
+    kind = _DEPTHWISE if type(layer) is DWConv else _PARTIAL
+    return (kind, kernel, weight.shape[0], weight) if kernel % 2 and kernel <= _LARGEST_KERNEL else None
+
+
+def _weights(model):
+    """All that the kernels give a gradient."""
+    found = []
+    for embedding, blocks in _stages(model):
+        found += [_projection(embedding).weight, embedding.norm.weight, embedding.norm.bias]
+        for block in blocks:
+            norm = block.mlp[1]
+            found += [_mixer(block.spatial_mixing)[3], block.mlp[0].weight, norm.weight, norm.bias, block.mlp[3].weight,
+                      block.layer_scale]
+    return [weight for weight in found if weight is not None]
+
+
+def _drop_factors(layer, count):
+    """Factors on the branches of ``count`` images, drawn as ``layers.drop_path`` draws them; None without it."""
+    if not (layer.drop_prob and layer.training):
+        return None
+    keep = 1.0 - layer.drop_prob
+    return paddle.bernoulli(paddle.full([count, 1, 1, 1], keep, dtype="float32")) / max(keep, 1e-12)
+
+
+def _address(tensor):
+    """Where a dense CPU tensor's values begin; None stays None."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _describe(model, drops, gradients):
+    """(the network as the kernels see it, what must live as long); ``gradients``: {a weight's name: its gradient}."""
+    def pointers(**tensors):
+        found = {name: _address(tensor) for name, tensor in tensors.items()}
+        return {**found, **{f"d_{name}": _address(gradients.get(tensor.name))
+                            for name, tensor in tensors.items() if tensor is not None}}
+
+    def norm_of(norm):
+        return _Norm(mean=_address(norm._mean), variance=_address(norm._variance), **pointers(gamma=norm.weight, beta=norm.bias))
+
+    drops, stages, kept = iter(drops), [], []
+    for embedding, layers in _stages(model):
+        blocks = []
+        for layer in layers:
+            kind, kernel, channels, conv = _mixer(layer.spatial_mixing)
+            drop = next(drops)
+            blocks.append(_Block(
+                mixer=kind, kernel=kernel, dim_conv=channels, hidden=layer.mlp[0].weight.shape[0], drop=_address(drop),
+                norm=norm_of(layer.mlp[1]),
+                **pointers(conv=conv, first=layer.mlp[0].weight, second=layer.mlp[3].weight, scale=layer.layer_scale)))
+        kept.append((_Block * len(blocks))(*blocks))
+        weight = _projection(embedding).weight
+        stages.append(_Stage(dim=weight.shape[0], depth=len(blocks), size=weight.shape[2], norm=norm_of(embedding.norm),
+                             blocks=kept[-1], **pointers(weight=weight)))
+    kept.append((_Stage * len(stages))(*stages))
+    blocks = _blocks(model)
+    norm = model.patch_embed.norm
+    return _Network(
+        channels=model.in_channels, stage_count=len(stages), act=_act(blocks[0].mlp[2]) if blocks else 0,
+        embed_act=_act(model.patch_embed.act), epsilon=norm._epsilon, momentum=norm._momentum, stages=kept[-1]), kept

@@ -1,0 +1,15 @@
+// bfloat16 on AMX.
+#include "standard.h"
+
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,fma")
+#include <immintrin.h>
+#define INSTRUCTIONS train_amx
+#define LANES 16
+#include "train.h"
+
+namespace fasternet {
+namespace train_amx {
+#include "tiles.h"
+}
+Pass *new_pass_bf16_amx() { return new train_amx::Trunk<train_amx::Tiles>; }
+}  // namespace fasternet
