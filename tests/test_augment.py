@@ -165,6 +165,7 @@ def test_resize():
 @given(names=st.sets(st.sampled_from([*AUGMENTATIONS]), max_size=8), size=st.sampled_from([None, 5, 8, 20, 40]),
        channels=st.sampled_from([1, 3]), n=st.integers(1, 5), seed=st.integers(0, 1000))
 def test_any_combination_gives_what_it_promises(names, size, channels, n, seed):
+    names -= {"altflip"} if "flip" in names else set()  # it is instead of the other
     images, labels = some(n, 8, channels, seed)
     before = images.copy()
     augment = Augment(",".join(names), size, (120,), (60,), num_classes=4)
@@ -193,10 +194,23 @@ def test_parse():
     ("mixup=0", "augment mixup=0.0 must be a number >= 0.01"),
     ("crop=nan", "augment crop=nan"),
     ("standard=3", "standard is a preset and takes no strength"),
+    ("altflip=0.5", "augment altflip=0.5 must be a number >= 1 and <= 1"),
+    ("standard,altflip", "augment='standard,altflip': altflip is instead of flip; leave one out"),
 ])
 def test_bad_specifications(text, message):
     with pytest.raises(ValueError, match=message):
         parse_augment(text)
+    with pytest.raises(ValueError, match=message.replace("augment", "final_augment")):
+        parse_augment(text, "final_augment")
+
+
+def test_altflip_mirrors_those_that_it_is_told():
+    images, labels = some(6)
+    mirrored = np.array([True, False, True, True, False, False])
+    x, _ = raw("altflip")(images, labels, np.random.default_rng(0), mirrored)
+    expected = np.where(mirrored[:, None, None, None], images[..., ::-1], images)
+    np.testing.assert_array_equal(x, expected)
+    np.testing.assert_array_equal(raw("none")(images, labels, None, mirrored)[0], images)  # only altflip looks at it
 
 
 def test_bad_arguments():

@@ -72,11 +72,20 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
 
 
 def test_every_setting_is_an_option_with_its_default():
-    options = cli._parser().parse_args(["train"])
-    assert TrainConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(TrainConfig)}) == TrainConfig()
-    options = cli._parser().parse_args(["train", "--merge-sizes", "1", "2", "2", "--embed-act", "--drop-path-rate",
+    options = vars(cli._parser().parse_args(["train"]))
+    assert not options.keys() & {f.name for f in dataclasses.fields(TrainConfig)}
+    given = cli._parser().parse_args(["train", "--merge-sizes", "1", "2", "2", "--embed-act", "--drop-path-rate",
                                         "0.1"])
-    assert (options.merge_sizes, options.embed_act, options.drop_path_rate) == ([1, 2, 2], True, 0.1)
+    assert (given.merge_sizes, given.embed_act, given.drop_path_rate) == ([1, 2, 2], True, 0.1)
+
+
+def test_options_are_over_a_recipe(tmp_path):
+    assert cli.main(["train", "--data", "digits", "--recipe", "cpu", "--epochs", "2", "--batch-size", "500",
+                     "--warmup-epochs", "0", "--init", "paper", "--out", "run"]) == 0
+    config = json.loads((tmp_path / "run/config.json").read_text())["config"]
+    own = {"epochs": 2, "batch_size": 500, "warmup_epochs": 0, "init": "paper"}
+    assert config == TrainConfig.recipe("cpu", **own).to_dict() and config["init"] == "paper"
+    assert cli.main(["evaluate", "--run", "run", "--flips", "--engine", "eager", "--out", "pictures"]) == 0
 
 
 def test_convert(capsys):
@@ -102,6 +111,7 @@ def test_help_teaches(command, capsys):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["train", "--model", "fasternet_t9"], "train: model='fasternet_t9' is not known; did you mean"),
+    (["train", "--recipe", "cpy"], "recipe='cpy' is not known; did you mean 'cpu'"),
     (["train", "--data", "cifar"], "name='cifar' is not known; did you mean 'cifar10'"),
     (["train", "--data", "digits", "--augment", "flpi"], "augment='flpi' is not known; did you mean 'flip'"),
     (["train", "--data", "digits", "--n-div", "3"], "dim=8 cannot be split into n_div=3 parts"),

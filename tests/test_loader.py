@@ -76,6 +76,20 @@ def test_tensors_survive_the_next_batch():
     assert all(isinstance(x, paddle.Tensor) and x.dtype == paddle.float32 for x in kept)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_altflip_mirrors_each_image_in_every_second_epoch(seed):
+    pixels = np.zeros((50, 3, 4, 4), np.uint8)
+    pixels[..., :2] = 200  # the left half
+    loader = Loader(ImageSet(pixels, np.arange(50) % 2, ("a", "b"), "halves", "made"), 7,
+                    Augment("altflip", mean=(0,), std=(1,)), shuffle=False, seed=seed)
+    mirrored = [paddle.concat([x for x, _ in loader])[:, 0, 0, 0].numpy() == 0 for _ in range(4)]
+    assert 10 < mirrored[0].sum() < 40  # about half of them, and not the same for every seed
+    for epoch in (1, 2, 3):
+        np.testing.assert_array_equal(mirrored[epoch], mirrored[0] ^ (epoch % 2 == 1))
+    again = paddle.concat([x for x, _ in loader.epoch(1)])[:, 0, 0, 0].numpy() == 0  # as a run that is resumed does
+    np.testing.assert_array_equal(again, mirrored[1])
+
+
 def test_default_normalisation_is_the_sets_own():
     x = paddle.concat([x for x, _ in Loader(numbered())])
     assert x.mean().item() == pytest.approx(0, abs=1e-5) and x.std(unbiased=False).item() == pytest.approx(1, abs=1e-5)

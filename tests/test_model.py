@@ -177,7 +177,19 @@ def test_high_level_api_trains_it(tiny_set):
     assert np.ravel(losses[-1])[0] < 1.1  # untrained: ln 4 = 1.39
 
 
+def test_he_initialisation_keeps_the_size_of_what_it_is_given():
+    paddle.seed(0)
+    model = create_model("fasternet_t0", init="he")
+    block = model.stages[6].blocks[0]
+    for conv, inputs in ((block.mlp[0], 320), (block.mlp[3], 640), (block.spatial_mixing.partial_conv3, 80 * 9)):
+        assert conv.weight.numpy().std() == pytest.approx((2 / inputs) ** 0.5, rel=0.02)
+    x = paddle.nn.functional.relu(paddle.randn([4, 640, 4, 4]))
+    assert block.mlp[3](x).square().mean().item() == pytest.approx(1, rel=0.1)  # relu halves a square, 2 doubles it
+    assert model.head.weight.numpy().std() == pytest.approx(0.02, rel=0.05) and (model.head.bias.numpy() == 0).all()
+
+
 @pytest.mark.parametrize(("call", "message"), [
+    (lambda: tiny(init="hee"), "init='hee' is not known; did you mean 'he'"),
     (lambda: create_model("fasternet_to"), "name='fasternet_to' is not known; did you mean 'fasternet_t"),
     (lambda: tiny(mixer="dwcnv"), "mixer='dwcnv' is not known; did you mean 'dwconv'"),
     (lambda: tiny(merge_sizes=(2, 2)), r"merge_sizes=\(2, 2\) must have one entry fewer than depths"),

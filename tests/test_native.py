@@ -151,11 +151,11 @@ def test_what_does_not_fit_is_named():
 
 def test_a_missing_build_says_what_to_do(monkeypatch):
     monkeypatch.setattr(native.Path, "glob", lambda *_: [])
-    native._load.cache_clear()
+    native.load_library.cache_clear()
     try:
         assert native.available() == () and native.kinds() == {}
         assert "install g++" in native.why_not()
         with pytest.raises(RuntimeError, match="install g\\+\\+"):
             native.NativeNetwork({}, "relu")
     finally:
-        native._load.cache_clear()
+        native.load_library.cache_clear()

@@ -91,7 +91,8 @@ def result(folder):
 
 
 @pytest.mark.parametrize("change", [
-    {"amp": "bfloat16"}, {"ema_decay": 0.9, "augment": "mixup,cutmix", "drop_path_rate": 0.4}])
+    {"amp": "bfloat16"}, {"ema_decay": 0.9, "augment": "mixup,cutmix", "drop_path_rate": 0.4},
+    {"optimizer": "muon", "augment": "altflip", "final_epochs": 1, "early_epochs": 1, "early_size": 16}])
 @pytest.mark.parametrize(("checkpoint_seconds", "step"), [(0, 8), (0, 6), (1000, 9)])
 def test_killed_and_resumed_ends_in_the_same_weights(tiny_set, tmp_path, at_step, uninterrupted, change,
                                                      checkpoint_seconds, step):
@@ -157,7 +158,7 @@ def test_killed_while_checkpoints_are_removed(tiny_set, tmp_path, monkeypatch, u
 def test_killed_in_the_evaluation(tiny_set, tmp_path, monkeypatch, uninterrupted):
     config = TrainConfig(**QUICK)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(trainer, "evaluate", lambda *_: kill())
+        patch.setattr(trainer, "evaluate", lambda *_, **__: kill())
         fit(config, tiny_set, tiny_set, tmp_path / "run", progress=False, checkpoint_seconds=0)
     assert Checkpoints(tmp_path / "run").load()[1]["steps"] == 5
     fit(config, tiny_set, tiny_set, tmp_path / "run", progress=False, resume=True)
@@ -288,9 +289,9 @@ def test_a_signal_ends_after_the_step_with_a_checkpoint(tiny_set, tmp_path, at_s
 def test_a_signal_in_the_last_evaluation_lets_the_run_end(tiny_set, tmp_path, monkeypatch):
     real = trainer.evaluate
 
-    def evaluate(*args):
+    def evaluate(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGINT)
-        return real(*args)
+        return real(*args, **kwargs)
 
     monkeypatch.setattr(trainer, "evaluate", evaluate)
     with pytest.raises(KeyboardInterrupt, match="stopped after step 5 of 10"):

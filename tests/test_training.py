@@ -11,9 +11,11 @@ import pytest
 
 from paddle_fasternet import FasterNetBlock, History, TrainConfig, evaluate, fit, load_run, plots
 from paddle_fasternet.data import Augment, ImageSet
+from paddle_fasternet.deploy import Predictor, offered
 from paddle_fasternet.model import VARIANTS
-from paddle_fasternet.training import Evaluation, trainer
-from paddle_fasternet.training.trainer import WeightAverage, _build_optimizer, learning_rate
+from paddle_fasternet.training import RECIPES, Evaluation, trainer
+from paddle_fasternet.training.optimizers import WeightAverage, build_optimizer, learning_rate
+from paddle_fasternet.training.parallel import Processes
 
 QUICK = dict(epochs=3, batch_size=20, lr=4e-3, augment="flip,shift=2", warmup_epochs=0.5)
 
@@ -64,7 +66,9 @@ def test_equal_seeds_give_equal_runs(tiny_set, tmp_path):
 
 @pytest.mark.parametrize("change", [
     {"amp": "bfloat16"}, {"ema_decay": 0.9}, {"clip_grad": 0}, {"augment": "mixup,cutmix"}, {"mixer": "dwconv"},
-    {"merge_sizes": (1, 2, 2)}, {"image_size": 48}, {"smoothing": 0}, {"batch_size": 1000}, {"embed_act": True}])
+    {"merge_sizes": (1, 2, 2)}, {"image_size": 48}, {"smoothing": 0}, {"batch_size": 1000}, {"embed_act": True},
+    {"init": "he"}, {"optimizer": "muon"}, {"schedule": "linear"}, {"flip_test": True}, {"augment": "altflip"},
+    {"final_epochs": 1, "final_augment": "none"}, {"early_epochs": 1, "early_size": 16}])
 def test_every_setting_trains_and_is_read_back(tiny_set, tmp_path, change):
     fit(TrainConfig(**{**QUICK, "epochs": 1, **change}), tiny_set, tiny_set, tmp_path / "run", progress=False)
     run = load_run(tmp_path / "run")
@@ -90,12 +94,13 @@ def test_weight_average_by_hand():
     layer = paddle.nn.Linear(1, 1, bias_attr=False)
     layer.weight.set_value(np.array([[0.0]], np.float32))
     average = WeightAverage(layer, 0.5)
-    for step, value in [(0, 10.0), (30, 20.0)]:  # decays 1 / 10, then the full 0.5
+    for step, value in [(3, 10.0), (31, 20.0), (32, 30.0)]:  # decays (4 / 13)**4, then the full 0.5**4, then none
         layer.weight.set_value(np.array([[value]], np.float32))
         average.update(step)
+    first = 10 * (1 - (4 / 13)**4)
     with average.in_place():
-        assert layer.weight.item() == pytest.approx(0.5 * 9 + 0.5 * 20)
-    assert layer.weight.item() == 20
+        assert layer.weight.item() == pytest.approx(first / 16 + 20 * 15 / 16)
+    assert layer.weight.item() == 30
 
 
 def test_averaging_holds_on_to_nothing():
@@ -109,9 +114,44 @@ def test_averaging_holds_on_to_nothing():
 
     average.update(0)
     before = resident()
-    for step in range(1500):
+    for step in range(3, 6000, 4):
         average.update(step)
     assert resident() - before < 2e6  # lerp_ by a number, in Paddle 3.3: 6.7e6
+
+
+def test_first_and_last_epochs_have_their_own_images(tiny_set):
+    config = TrainConfig(epochs=5, augment="shift=3", final_epochs=1, final_augment="altflip", early_epochs=2,
+                         early_size=16)
+    training = trainer.Trainer(config, tiny_set, Processes())
+    chosen = [training._augment(epoch, tiny_set) for epoch in range(5)]
+    assert [augment.image_size for augment in chosen] == [16, 16, 32, 32, 32]
+    assert [list(augment.strength) for augment in chosen] == 4 * [["shift"]] + [["altflip"]]
+    shapes = []
+    training.step_once = lambda images, labels: shapes.append(images.shape[2]) or tuple(paddle.zeros([2]))
+    for epoch in (0, 1, 2):
+        list(training.train_epoch(epoch, lambda: False))
+    assert shapes == [16, 16, 32]
+
+
+def test_evaluation_within_training_is_native_where_it_can_be(tiny_set, tmp_path):
+    for change in ({}, {"mixer": "dwconv"}, {"flip_test": True}):
+        config = TrainConfig(**{**QUICK, **change})
+        training = trainer.Trainer(config, tiny_set, Processes())
+        network = training._classifier(tiny_set)[0]
+        assert isinstance(network, Predictor) == ("fp32" in offered("native") and config.mixer == "pconv")
+        history = fit(config, tiny_set, tiny_set, tmp_path / str(len(change) + config.flip_test), overwrite=True,
+                      progress=False)
+        run = load_run(tmp_path / str(len(change) + config.flip_test), "final")
+        again = evaluate(run.model, tiny_set, run.preprocess, flips=config.flip_test)
+        assert again.loss == pytest.approx(history.epochs[-1]["val_loss"], abs=1e-5)
+        assert again.accuracy == history.epochs[-1]["val_acc"]
+
+
+def test_learning_rate_goes_down_in_a_line():
+    config = TrainConfig(epochs=4, lr=1.0, warmup_epochs=2, schedule="linear")
+    rates = [learning_rate(config, step, 5) for step in range(20)]
+    assert rates[10:] == pytest.approx([1 - i / 10 for i in range(10)]) and rates[:10] == pytest.approx(
+        [(i + 1) / 11 for i in range(10)])
 
 
 def test_learning_rate_warms_up_and_falls_as_a_cosine():
@@ -126,7 +166,7 @@ def test_learning_rate_warms_up_and_falls_as_a_cosine():
 def test_norms_biases_and_layer_scale_are_not_decayed():
     model = FasterNetBlock(4, layer_scale_init_value=0.3)
     before = {name: p.numpy().copy() for name, p in model.named_parameters()}
-    optimizer = _build_optimizer(model, TrainConfig(lr=0.1, weight_decay=0.5))
+    optimizer = build_optimizer(model, TrainConfig(lr=0.1, weight_decay=0.5))
     (model(paddle.zeros([2, 4, 2, 2])).sum() * 0).backward()  # no gradient: what changes is decay
     optimizer.step()
     changed = {name for name, p in model.named_parameters() if np.abs(p.numpy() - before[name]).max() > 1e-6
@@ -164,8 +204,9 @@ def test_bad_runs_leave_nothing(tiny_set, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="out_dir=.*cannot be written"):
         fit(TrainConfig(**QUICK), tiny_set, tiny_set, tmp_path / "file" / "run", progress=False)
-    with pytest.raises(ValueError, match="input of 8 x 8 pixels is smaller than the network's stride 16"):
-        fit(TrainConfig(**QUICK, image_size=8), tiny_set, tiny_set, tmp_path / "run", progress=False)
+    for small in ({"image_size": 8}, {"early_epochs": 1, "early_size": 8}):
+        with pytest.raises(ValueError, match="input of 8 x 8 pixels is smaller than the network's stride 16"):
+            fit(TrainConfig(**QUICK, **small), tiny_set, tiny_set, tmp_path / "run", progress=False)
     other = ImageSet(tiny_set.images, tiny_set.labels, ("a", "b", "c", "d"))
     with pytest.raises(ValueError, match="train has the classes .*, val has"):
         fit(TrainConfig(**QUICK), tiny_set, other, tmp_path / "run", progress=False)
@@ -259,6 +300,33 @@ def test_evaluate_by_hand(tiny_set):
         evaluate(paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(3072, 2)), tiny_set)
 
 
+def test_flips_by_hand(tiny_set):
+    class LeftEdge(paddle.nn.Layer):
+        """Logits [edge, 0]: 2 where the left edge is bright."""
+        def forward(self, x):
+            edge = (x[:, 0, 0, :1] > 0).astype("float32")
+            return paddle.concat([2 * edge, paddle.zeros_like(edge)], 1)
+
+    pixels = np.zeros((3, 3, 8, 8), np.uint8)
+    pixels[1, ..., 0] = pixels[2, ..., 0] = pixels[2, ..., -1] = 255  # bright at no edge, the left one, both
+    images = ImageSet(pixels, [1, 0, 0], ("bright", "dark"), "edges", "made")
+    plain, both = (evaluate(LeftEdge(), images, flips=flips) for flips in (False, True))
+    odds = [probabilities[:, 0] / probabilities[:, 1] for probabilities in (plain.probabilities, both.probabilities)]
+    np.testing.assert_allclose(np.log(odds), [[0, 2, 2], [0, 1, 2]], atol=1e-6)
+    assert both.loss == pytest.approx(-math.log(0.5 / (1 + math.exp(-1)) / (1 + math.exp(-2))) / 3, rel=1e-5)
+
+
+def test_flips_of_a_predictor(tiny_set):
+    paddle.seed(0)
+    model = TrainConfig(init="he").build_model(4)
+    preprocess = Augment("none", 32, tiny_set.mean, tiny_set.std)
+    predictor = Predictor(model, "eager", image_size=32, mean=tiny_set.mean, std=tiny_set.std)
+    expected, got = evaluate(model, tiny_set, preprocess, flips=True), evaluate(predictor, tiny_set, flips=True)
+    np.testing.assert_allclose(got.probabilities, expected.probabilities, atol=1e-6)
+    assert got.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert np.abs(evaluate(predictor, tiny_set).probabilities - got.probabilities).max() > 1e-3
+
+
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("config.json", "{", "config.json is not a run's configuration"),
     ("config.json", '{"config": {"modle": "x"}}', "config field='modle' is not known; did you mean 'model'"),
@@ -286,7 +354,12 @@ def test_a_damaged_run(tiny_set, tmp_path, name, content, message):
     ("augment", "fliip", "augment='fliip'.*'flip'"), ("augment", "shift=1.5", "whole"),
     ("merge_sizes", (2, 2), r"merge_sizes=\(2, 2\) must have 3 entries"), ("seed", 2**64, "seed=18446744073709551616"),
     ("warmup_epochs", 11, "warmup_epochs=11 is longer than the training, epochs=10"),
-    ("ema_decay", 1.5, "ema_decay=1.5"), ("n_div", 0, "n_div=0")])
+    ("ema_decay", 1.5, "ema_decay=1.5"), ("n_div", 0, "n_div=0"), ("init", "hee", "init='hee'.*'he'"),
+    ("optimizer", "adam", "optimizer='adam' is not known; did you mean 'adamw'"), ("schedule", "cos", "schedule='cos'"),
+    ("final_augment", "altflp", "final_augment='altflp' is not known; did you mean 'altflip'"),
+    ("final_epochs", 11, "final_epochs=11 is longer than the training, epochs=10"),
+    ("early_epochs", 11, "early_epochs=11 is longer"), ("early_epochs", -1, "early_epochs=-1"),
+    ("early_size", 0, "early_size=0 must be an integer >= 1")])
 def test_config_refuses_values(field, value, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**{field: value})
@@ -295,10 +368,30 @@ def test_config_refuses_values(field, value, message):
 @pytest.mark.parametrize(("field", "value"), [
     ("epochs", 1.5), ("epochs", np.array([1, 2])), ("merge_sizes", None),
     ("epochs", "3"), ("lr", "fast"), ("embed_act", 1), ("merge_sizes", 2), ("merge_sizes", "222"),
-    ("augment", None), ("patch_size", None), ("seed", True)])
+    ("augment", None), ("patch_size", None), ("seed", True), ("flip_test", 0), ("final_augment", None),
+    ("early_epochs", 1.5)])
 def test_config_refuses_types(field, value):
     with pytest.raises(TypeError, match=field):
         TrainConfig(**{field: value})
+
+
+def test_recipes():
+    for name, settings in RECIPES.items():
+        config = TrainConfig.recipe(name)
+        assert {key: getattr(config, key) for key in settings} == settings
+        assert TrainConfig.recipe(name, seed=5) == TrainConfig.from_dict({**config.to_dict(), "seed": 5})
+        assert config.build_model(4)(paddle.zeros([1, 3, config.image_size, config.image_size])).shape == [1, 4]
+    notebook = TrainConfig.recipe("notebook")  # its settings of 2023
+    assert (notebook.image_size, notebook.patch_size, notebook.epochs, notebook.batch_size, notebook.lr) == (
+        224, 4, 100, 256, 1e-3)
+    assert (notebook.weight_decay, notebook.smoothing, notebook.schedule, notebook.optimizer) == (
+        0.005, 0.1, "cosine", "adamw")
+    for arguments, message in [(("notbook",), "recipe='notbook' is not known; did you mean 'notebook'"),
+                               ((["cpu"],), "recipe=.* is not known")]:
+        with pytest.raises(ValueError, match=message):
+            TrainConfig.recipe(*arguments)
+    with pytest.raises(ValueError, match="config field='epoch' is not known; did you mean 'epochs'"):
+        TrainConfig.recipe("cpu", epoch=3)
 
 
 def test_config_goes_through_json():

@@ -8,7 +8,7 @@ from .. import plots
 from .._files import make_folder
 from ..data import AUGMENTATIONS, load_dataset
 from ..deploy import Predictor
-from ..training import TrainConfig, evaluate, fit, load_run
+from ..training import RECIPES, TrainConfig, evaluate, fit, load_run
 from .options import add_data, add_engine, add_run, open_predictor
 from .speed import measure, print_speed
 
@@ -33,6 +33,8 @@ def add_commands(add):
                             "nothing where it is finished")
     train.add_argument("--checkpoint-seconds", type=float, default=60, metavar="X",
                        help="time between two checkpoints (default: %(default)s)")
+    train.add_argument("--recipe", metavar="NAME", help=f"start from the settings of {', '.join(RECIPES)}; those given "
+                                                        "as options are over the recipe's")
     train.add_argument("--visualdl", action="store_true", help="also write scalars for visualdl --logdir")
     _add_config(train)
 
@@ -40,6 +42,8 @@ def add_commands(add):
     add_run(evaluation)
     add_data(evaluation, default=None)
     add_engine(evaluation)
+    evaluation.add_argument("--flips", action="store_true",
+                            help="take the mean over each image and its mirror image, for twice the time")
     evaluation.add_argument("--out", default=None, help="folder for the pictures; default: the run's own")
 
     demo = add("demo", _demo, "Train for a minute or two on CIFAR-10 (or the embedded digits where it cannot be had), "
@@ -50,11 +54,11 @@ def add_commands(add):
 
 
 def _add_config(parser):
-    """One option for each field of ``TrainConfig``, with its default and meaning."""
+    """One option for each field of ``TrainConfig``, with its default and meaning; what is not given is left out."""
     group = parser.add_argument_group("settings (fields of TrainConfig)")
     for field in dataclasses.fields(TrainConfig):
         kind = float if field.default is None else type(field.default)
-        option = {"default": field.default, "help": field.metadata["help"].replace("%", "%%")}
+        option = {"default": argparse.SUPPRESS, "help": field.metadata["help"].replace("%", "%%")}
         if kind is bool:
             option["action"] = argparse.BooleanOptionalAction
         elif kind is tuple:
@@ -68,7 +72,8 @@ def _add_config(parser):
 
 
 def _train(options):
-    config = TrainConfig(**{field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)})
+    given = {name: value for name, value in vars(options).items() if name in TrainConfig.help_texts()}
+    config = TrainConfig.recipe(options.recipe, **given) if options.recipe else TrainConfig(**given)
     train, test = load_dataset(options.data, options.data_file)
     _train_and_report(config, train, test, options.out, overwrite=options.overwrite, resume=options.resume,
                       checkpoint_seconds=options.checkpoint_seconds, visualdl=options.visualdl)
@@ -88,12 +93,12 @@ def _evaluate(options):
     _, test = load_dataset(name, options.data_file)
     if test.class_names != predictor.class_names:
         raise ValueError(f"the network knows {', '.join(predictor.class_names)}; {test.name} has other classes")
-    _evaluate_and_draw(predictor, test, options.out or options.run)
+    _evaluate_and_draw(predictor, test, options.out or options.run, options.flips)
 
 
-def _evaluate_and_draw(predictor, test, out):
+def _evaluate_and_draw(predictor, test, out, flips=False):
     folder = make_folder("out", out)
-    result = evaluate(predictor, test, progress=True)
+    result = evaluate(predictor, test, progress=True, flips=flips)
     print(f"accuracy {result.accuracy:.2%} on {len(test):,} test images, cross-entropy {result.loss:.4f} "
           f"({predictor.engine}, {predictor.precision})")
     plots.save_figure(folder / "confusion.png", plots.plot_confusion, test.labels, result.predicted, test.class_names)

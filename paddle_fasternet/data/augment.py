@@ -12,6 +12,7 @@ from .._check import check_choice, check_number
 # name: (default strength, lowest, highest, meaning of the strength)
 AUGMENTATIONS = {
     "flip": (0.5, 0.0, 1.0, "probability of a horizontal flip"),
+    "altflip": (1, 1, 1, "instead of flip: each image is mirrored in every second epoch, half of them in the first"),
     "shift": (4, 0, None, "largest shift each way in source pixels; the border is reflected"),
     "jitter": (0.2, 0.0, 1.0, "brightness, contrast and saturation each change by up to this share"),
     "crop": (0.08, 0.01, 1.0, "smallest share of the area kept by a random resized crop, aspect ratio 3/4 to 4/3"),
@@ -30,31 +31,35 @@ PRESETS = {
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma, as image libraries convert to grey
 
 
-def parse_augment(text):
+def parse_augment(text, argument="augment"):
     """Read "flip,shift=4,cutout" (names of ``AUGMENTATIONS`` or ``PRESETS``) into {name: strength}.
+
+    ``argument`` is the name that errors give it.
 
     Raises:
         TypeError, ValueError: a name is unknown, or a strength is not a number in its range.
     """
     if not isinstance(text, str):
-        raise TypeError(f"augment={text!r} must be a text such as 'flip,shift=4', not {type(text).__name__}")
+        raise TypeError(f"{argument}={text!r} must be a text such as 'flip,shift=4', not {type(text).__name__}")
     chosen = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, _, strength = (part.strip() for part in item.partition("="))
-        check_choice("augment", name, [*AUGMENTATIONS, *PRESETS])
+        check_choice(argument, name, [*AUGMENTATIONS, *PRESETS])
         if name in PRESETS:
             if strength:
-                raise ValueError(f"augment={item!r}: {name} is a preset and takes no strength")
+                raise ValueError(f"{argument}={item!r}: {name} is a preset and takes no strength")
             chosen.update(parse_augment(PRESETS[name]))
             continue
         default, low, high, _ = AUGMENTATIONS[name]
         try:
             chosen[name] = float(strength) if strength else float(default)
         except ValueError:
-            raise ValueError(f"augment={item!r}: {strength!r} is not a number") from None
-        check_number(f"augment {name}", chosen[name], low=low, high=high)
+            raise ValueError(f"{argument}={item!r}: {strength!r} is not a number") from None
+        check_number(f"{argument} {name}", chosen[name], low=low, high=high)
         if isinstance(default, int) and chosen[name] % 1:
-            raise ValueError(f"augment={item!r}: {name} takes whole pixels")
+            raise ValueError(f"{argument}={item!r}: {name} takes whole pixels")
+    if "flip" in chosen and "altflip" in chosen:
+        raise ValueError(f"{argument}={text!r}: altflip is instead of flip; leave one out")
     return chosen
 
 
@@ -67,10 +72,11 @@ class Augment:
         mean, std: of each channel, in 0..255.
         num_classes: K, needed where labels are mixed.
 
-    Call: ``(images uint8 [N, C, H, W], labels int64 [N], rng)`` gives ``(float32 [N, C, S, S], labels)``. The labels
-    are int64 [N], or float32 [N, K] where "mixup" or "cutmix" is chosen (of both, each batch takes one at random).
-    ``rng`` is a ``numpy.random.Generator`` (None will do for "none"); equal generators give equal batches. The images
-    passed in stay as they are.
+    Call: ``(images uint8 [N, C, H, W], labels int64 [N], rng, mirrored=None)`` gives ``(float32 [N, C, S, S],
+    labels)``. The labels are int64 [N], or float32 [N, K] where "mixup" or "cutmix" is chosen (of both, each batch
+    takes one at random). ``rng`` is a ``numpy.random.Generator`` (None will do for "none"); equal generators give equal
+    batches. ``mirrored`` is bool [N], the images that "altflip" mirrors, which a ``Loader`` knows; None: half of them,
+    at random. The images passed in stay as they are.
 
     Order: flip and shift, jitter, normalisation, crop, rotation, cutout, mixup or cutmix, resizing.
     """
@@ -101,11 +107,14 @@ class Augment:
         if self.mixes and len(labels) and labels.max() >= self.num_classes:
             raise ValueError(f"label {labels.max()} is outside num_classes={self.num_classes}")
 
-    def __call__(self, images, labels, rng):
+    def __call__(self, images, labels, rng, mirrored=None):
         self._check(images, labels, rng)
         size = self.image_size or images.shape[-1]
         has = self.strength
-        images = _flip_shift(images, has.get("flip", 0), int(has.get("shift", 0)), rng)
+        flip = has.get("flip", 0)
+        if "altflip" in has:
+            flip = 0.5 if mirrored is None else mirrored
+        images = _flip_shift(images, flip, int(has.get("shift", 0)), rng)
         x = images.astype(np.float32, order="C")  # planes are then contiguous, whatever the set's layout
         if has.get("jitter"):
             _jitter(x, has["jitter"], rng)
@@ -152,9 +161,12 @@ def _interpolation(height, width, size):
 
 
 def _flip_shift(images, flip, shift, rng):
-    """One gather for both: row and column indices for each image, reflected at the border."""
+    """One gather for both: row and column indices for each image, reflected at the border.
+
+    ``flip`` is the probability, one for all or one for each image.
+    """
     n, _, height, width = images.shape
-    if not flip and not shift:
+    if not np.any(flip) and not shift:
         return images
     if shift >= min(height, width):
         raise ValueError(f"augment shift={shift} must be smaller than the image ({height} x {width} pixels)")

@@ -42,6 +42,7 @@ class Loader:
         self.drop_last = drop_last
         self.seed = check_number("seed", seed, low=0, integer=True)
         self.workers = check_number("workers", workers, low=0, integer=True)
+        self._mirrored_first = np.random.default_rng(self.seed).random(len(images)) < 0.5
         self._next_epoch = 0
 
     def __len__(self):
@@ -78,8 +79,11 @@ class Loader:
 
     def _prepare(self, order, epoch, batch):
         chosen = order[batch * self.batch_size:(batch + 1) * self.batch_size]
-        rng = np.random.default_rng([self.seed, epoch, batch + 1])
-        return self.augment(self.images.images[chosen], self.images.labels[chosen], rng)
+        return self._augmented(chosen, epoch, [self.seed, epoch, batch + 1])
+
+    def _augmented(self, chosen, epoch, seed):
+        return self.augment(self.images.images[chosen], self.images.labels[chosen], np.random.default_rng(seed),
+                            self._mirrored_first[chosen] ^ (epoch % 2 == 1))
 
 
 def _to_tensors(images, labels):

@@ -4,5 +4,8 @@ from .config import TrainConfig
 from .evaluation import Evaluation, evaluate
 from .fit import fit
 from .history import History
+from .native import use_native_kernels
+from .recipes import RECIPES
 
-__all__ = ["Evaluation", "History", "Run", "TrainConfig", "evaluate", "fit", "load_run"]
+__all__ = ["RECIPES", "Evaluation", "History", "Run", "TrainConfig", "evaluate", "fit", "load_run",
+           "use_native_kernels"]

@@ -24,7 +24,7 @@ class Evaluation:
         return self.probabilities.argmax(1)
 
 
-def evaluate(model, images, preprocess=None, batch_size=256, progress=False):
+def evaluate(model, images, preprocess=None, batch_size=256, progress=False, flips=False):
     """Classify an ``ImageSet`` and compare with its labels.
 
     Args:
@@ -34,12 +34,13 @@ def evaluate(model, images, preprocess=None, batch_size=256, progress=False):
         preprocess: an ``Augment`` (a run's ``preprocess``); None normalises with the set's own statistics.
         batch_size: images in a forward pass of a network.
         progress: show a bar.
+        flips: take the mean of the logits of each image and of its mirror image, for twice the time.
 
     Raises:
         ValueError: the network has other outputs than the set has classes.
     """
     if isinstance(model, Predictor):
-        return _evaluate_predictor(model, images, preprocess, progress)
+        return _evaluate_predictor(model, images, preprocess, progress, flips)
     loader = Loader(images, batch_size, preprocess)
     was_training = model.training
     model.eval()
@@ -49,6 +50,8 @@ def evaluate(model, images, preprocess=None, batch_size=256, progress=False):
             for batch, _ in tqdm(loader, desc="evaluating", disable=not progress, leave=False):
                 logits.append(model(batch).astype("float32"))
                 _check_classes(logits[-1].shape, classes)
+                if flips:
+                    logits[-1] = (logits[-1] + model(batch.flip(3)).astype("float32")) / 2
     finally:
         if was_training:
             model.train()
@@ -59,11 +62,15 @@ def evaluate(model, images, preprocess=None, batch_size=256, progress=False):
                       float((probabilities.argmax(1) == images.labels).mean()), probabilities)
 
 
-def _evaluate_predictor(predictor, images, preprocess, progress):
+def _evaluate_predictor(predictor, images, preprocess, progress, flips):
     if preprocess is not None:
         raise ValueError("preprocess goes with a network; a Predictor prepares the images by itself: leave it out")
     _check_classes([None, len(predictor.class_names)], len(images.class_names))
-    probabilities = predictor(images.images.transpose(0, 2, 3, 1), progress)
+    pixels = images.images.transpose(0, 2, 3, 1)
+    probabilities = predictor(pixels, progress)
+    if flips:  # the softmax of a mean of logits is the geometric mean, normalised
+        product = np.sqrt(probabilities.astype(np.float64) * predictor(pixels[:, :, ::-1], progress))
+        probabilities = (product / product.sum(1, keepdims=True)).astype(np.float32)
     own = probabilities[np.arange(len(images)), images.labels]
     return Evaluation(float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),
                       float((probabilities.argmax(1) == images.labels).mean()), probabilities)

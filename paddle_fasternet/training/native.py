@@ -9,7 +9,7 @@ The kernels compute what the layers compute, in float32, or with the products' f
 the processor has AMX (as mixed precision does elsewhere: weights, statistics and gradients of weights stay float32).
 """
 import ctypes
-import os
+import functools
 import weakref
 
 import paddle
@@ -18,6 +18,7 @@ from paddle.autograd import PyLayer
 
 from .._check import check_choice, check_number, check_type
 from ..deploy import native
+from ..deploy.engines import default_threads
 from ..layers import Conv, DWConv, PConv
 from ..model import FasterNet, PatchEmbed, Stage
 
@@ -43,13 +44,16 @@ _Network = _structure("Network", channels=_int, stage_count=_int, act=_int, embe
 _Batch = _structure("Batch", images=_FLOATS, count=_long, height=_long, width=_long)
 
 
+@functools.cache
 def _library():
+    """The shared library with the types of its functions."""
     library, reason = native.load_library()
     if library is None:
         raise RuntimeError(reason)
     library.fasternet_training_kind.restype = ctypes.c_char_p
     library.fasternet_pass_create.restype = ctypes.c_void_p
     library.fasternet_pass_destroy.argtypes = [ctypes.c_void_p]
+    library.fasternet_orthogonal.argtypes = [_int, _FLOATS, _long, _long, _long, _int, _FLOATS, _int]
     for function in (library.fasternet_forward, library.fasternet_backward):
         function.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Network), ctypes.POINTER(_Batch), _FLOATS, _int]
     return library
@@ -80,6 +84,7 @@ def why_not(model, precision="fp32"):
         (str(model.patch_embed.proj.weight.place) == "Place(cpu)", "it is not on the CPU"),
         (all(parameter.dtype == paddle.float32 for parameter in model.parameters()), "its weights are not float32"),
         (all(type(layer) is nn.BatchNorm2D for layer in _norms(model)), "it normalises by something other than BatchNorm2D"),
+        (all(norm.weight is not None and norm.bias is not None for norm in norms), "a BatchNorm has no weight or bias"),
         (len({(norm._momentum, norm._epsilon) for norm in norms}) == 1, "its BatchNorm layers differ in momentum or epsilon"),
         (not any(norm._use_global_stats for norm in norms), "a BatchNorm uses its running statistics in training"),
         (len(acts) <= 1 and all(_act(block.mlp[2]) is not None for block in _blocks(model)),
@@ -99,7 +104,8 @@ def use_native_kernels(model, precision="fp32", threads=None):
         threads: None: as many as this process may use.
 
     In evaluation, for ``forward_features``, and where the input needs a gradient, Paddle's layers are used as before.
-    Hooks on layers inside the stages are not called in training. ``model.kernels = None`` switches back.
+    Hooks on layers inside the stages are not called in training, and a forward has one backward: at a second one Paddle
+    (2.6, 3.3) crashes in any ``PyLayer``. ``model.kernels = None`` switches back.
 
     Raises:
         ValueError: the network has layers that the kernels do not know.
@@ -123,8 +129,7 @@ class NativeKernels:
     """
 
     def __init__(self, precision="fp32", threads=None):
-        if threads is None:
-            threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = default_threads() if threads is None else threads
         self.threads = check_number("threads", threads, low=1, high=1024, integer=True)
         found = kinds()
         self.kind = next(kind for kind in found if kind == precision or kind.split("-")[0] == precision)
@@ -149,14 +154,28 @@ class NativeKernels:
     def give_back(self, done):
         self._idle.append(done)
 
+    def orthogonal(self, x, iterations, coefficients):
+        """``optimizers.orthogonal``, in place: float32 [B, rows, columns], rows <= columns, contiguous."""
+        count, rows, columns = x.shape
+        numbers = (_float * 3)(*coefficients)
+        if _library().fasternet_orthogonal(self._number, _address(x), count, rows, columns, iterations, numbers, self.threads):
+            raise MemoryError(f"no memory for matrices of shape {x.shape}")
+        return x
+
 
 class _Task:
-    """What a forward and its backward share. (A PyLayer would take a bare list of tensors for inputs.)"""
+    """What a forward and its backward share; it lives as long as Paddle's graph does.
+
+    (A PyLayer would take a bare list of tensors for inputs.)
+    """
 
     def __init__(self, kernels, model, count):
         self.kernels, self.model = kernels, model
         self.drops = [_drop_factors(block.drop_path, count) for block in _blocks(model)]
         self.run = kernels.take_pass()
+
+    def __del__(self):
+        self.kernels.give_back(self.run)
 
 
 class _Pass:
@@ -199,11 +218,10 @@ class _Trunk(PyLayer):
 
     @staticmethod
     def backward(ctx, gradient):
-        task, ctx.task = ctx.task, None
+        task = ctx.task
         gradients = {weight.name: paddle.empty(weight.shape) for weight in ctx.weights}
         network, _kept = _describe(task.model, task.drops, gradients)
         task.run.backward(network, ctx.x, gradient)
-        task.kernels.give_back(task.run)
         return (None, *(None if weight.stop_gradient else gradients[weight.name] for weight in ctx.weights))
 
 

@@ -91,5 +91,4 @@ class LoaderPart(Loader):
 
     def _prepare(self, order, epoch, batch):
         chosen = order[batch * self.batch_size:(batch + 1) * self.batch_size][self.processes.rank::self.processes.size]
-        rng = np.random.default_rng([self.seed, epoch, batch + 1, self.processes.rank])
-        return self.augment(self.images.images[chosen], self.images.labels[chosen], rng)
+        return self._augmented(chosen, epoch, [self.seed, epoch, batch + 1, self.processes.rank])

@@ -8,9 +8,13 @@ import numpy as np
 import paddle
 
 from ..data import Augment, Loader
+from ..deploy import Predictor
+from ..deploy.engines import default_threads
 from ..losses import LabelSmoothingCrossEntropy
 from .evaluation import evaluate
 from .history import History
+from .native import use_native_kernels, why_not
+from .optimizers import WeightAverage, build_optimizer, learning_rate, moments
 from .parallel import LoaderPart
 
 # The host waits for a GPU only this often: losses stay on the device until then.
@@ -34,20 +38,29 @@ class Trainer:
         self.model = config.build_model(classes, in_channels=train.images.shape[1])
         self.preprocess = Augment("none", config.image_size, train.mean, train.std)
         loader = Loader if processes.size == 1 else lambda *args, **kwargs: LoaderPart(processes, *args, **kwargs)
-        self.loader = loader(train, min(config.batch_size, len(train)),
-                             Augment(config.augment, config.image_size, train.mean, train.std, classes),
-                             shuffle=True, drop_last=True, seed=config.seed)
-        self.optimizer = _build_optimizer(self.model, config)
-        self.step_once, self.scaler = _make_step(self.model, self.optimizer, config, processes)
-        self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
         self.config, self.processes = config, processes
+        self.loader = loader(train, min(config.batch_size, len(train)), self._augment(0, train), shuffle=True,
+                             drop_last=True, seed=config.seed)
+        amp_dtype = _choose_kernels(self.model, config, processes)
+        self.optimizer = build_optimizer(self.model, config)
+        self.step_once, self.scaler = _make_step(self.model, self.optimizer, config, processes, amp_dtype)
+        self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
         self.history, self.steps, self.epoch_seconds = History(), 0, 0.0
+
+    def _augment(self, epoch, train):
+        """What applies in an epoch: the first may be on smaller images, the last with an augmentation of their own."""
+        config = self.config
+        augment = config.augment if epoch < config.epochs - config.final_epochs else config.final_augment
+        size = config.early_size if epoch < config.early_epochs else config.image_size
+        return Augment(augment, size, train.mean, train.std, len(train.class_names))
 
     def try_out(self, train, val):
         """Run two images of each set through everything, so that what does not fit fails before a file is written."""
         self.model.eval()
+        last = self.config.epochs - 1
+        trainings = [self._augment(epoch, train) for epoch in {0, min(self.config.early_epochs, last), last}]
         with paddle.no_grad():
-            for images, prepare in ((train, self.loader.augment), (val, self.preprocess)):
+            for images, prepare in [*((train, augment) for augment in trainings), (val, self.preprocess)]:
                 x, _ = prepare(images.images[:2], images.labels[:2], np.random.default_rng(0))
                 self.model(paddle.to_tensor(x))
 
@@ -59,6 +72,7 @@ class Trainer:
             impatient: called after every step; a true answer calls for a look at once.
         """
         self.model.train()
+        self.loader.augment = self._augment(epoch, self.loader.images)
         last = len(self.loader) * (epoch + 1)
         start, pending = time.perf_counter(), []
         with contextlib.closing(self.loader.epoch(epoch, len(self.loader) - (last - self.steps))) as batches:
@@ -105,9 +119,17 @@ class Trainer:
         self.share_statistics()
         part = val[self.processes.rank::self.processes.size]
         with self.saved_weights():
-            result = evaluate(self.model, part, self.preprocess)
+            result = evaluate(*self._classifier(part), flips=self.config.flip_test)
         loss, right, count = self.processes.sum([result.loss * len(part), result.accuracy * len(part), len(part)])
         return float(loss / count), float(right / count)
+
+    def _classifier(self, images):
+        """What ``evaluate`` takes for ``images``: where it can be had the native engine, several times as fast."""
+        try:
+            return Predictor(self.model, "native", "fp32", image_size=self.config.image_size, mean=self.preprocess.mean,
+                             std=self.preprocess.std, class_names=images.class_names), images
+        except (ImportError, ValueError):
+            return self.model, images, self.preprocess
 
     def _not_finite(self, what, value, step, epoch):
         return FloatingPointError(
@@ -127,11 +149,11 @@ class Trainer:
 
     def state(self):
         """(arrays, progress) for ``restore``: a dict of arrays, and plain values for JSON."""
-        moments = {theirs: ours for theirs, ours, _ in _moments(self.model)}
+        names = {theirs: ours for theirs, ours, _ in moments(self.model, self.optimizer)}
         optimizer = self.optimizer.state_dict()
-        if set(optimizer) != set(moments):
-            raise RuntimeError(f"the optimizer's state is not AdamW's: {sorted(set(optimizer) ^ set(moments))[:4]}")
-        tensors = {**self._tensors(), **{moments[name]: tensor for name, tensor in optimizer.items()}}
+        if set(optimizer) != set(names):
+            raise RuntimeError(f"the optimizer's state is not as expected: {sorted(set(optimizer) ^ set(names))[:4]}")
+        tensors = {**self._tensors(), **{names[name]: tensor for name, tensor in optimizer.items()}}
         scaler = {key: value.tolist() if isinstance(value, np.ndarray) else value
                   for key, value in self.scaler.state_dict().items()}
         return ({name: np.asarray(tensor.numpy()) for name, tensor in tensors.items()},
@@ -144,9 +166,9 @@ class Trainer:
         Raises:
             ValueError: it is the state of another training.
         """
-        tensors, moments = self._tensors(), _moments(self.model)
+        tensors, state = self._tensors(), moments(self.model, self.optimizer)
         expected = {**{name: tuple(tensor.shape) for name, tensor in tensors.items()},
-                    **{ours: shape for _, ours, shape in moments}}
+                    **{ours: shape for _, ours, shape in state}}
         if {name: array.shape for name, array in arrays.items()} != expected:
             raise ValueError("its weights are those of another network")
         try:
@@ -165,7 +187,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.clear_grad()
         self.optimizer.set_lr(learning_rate(self.config, max(steps - 1, 0), len(self.loader)))
-        self.optimizer.set_state_dict({theirs: paddle.to_tensor(arrays[ours]) for theirs, ours, _ in moments})
+        self.optimizer.set_state_dict({theirs: paddle.to_tensor(arrays[ours]) for theirs, ours, _ in state})
         for name, tensor in tensors.items():
             tensor.set_value(arrays[name])
 
@@ -175,37 +197,9 @@ class Trainer:
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
 
-def _moments(model):
-    """(the optimizer's name, the name in a checkpoint, shape) of each state of AdamW.
-
-    Paddle numbers parameters through a process's life, so its own names are not those of the next process.
-    """
-    return [(f"{parameter.name}_{moment}_0", f"optimizer/{name}/{moment}",
-             (1,) if moment.endswith("_acc") else tuple(parameter.shape))
-            for name, parameter in model.named_parameters() if not parameter.stop_gradient
-            for moment in ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")]
-
-
 def _seed_of_step(seed, step, rank):
     """63 bits for Paddle's generator: stochastic depth depends on these three alone."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def learning_rate(config, step, steps_per_epoch):
-    """Linear warm-up, then a cosine to zero; ``step`` counts from 0 and the last step's rate is above zero."""
-    total, warmup = config.epochs * steps_per_epoch, config.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return config.lr * (step + 1) / (warmup + 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
-
-
-def _build_optimizer(model, config):
-    """AdamW that leaves normalisation, biases and layer scale (all that is a vector) without decay."""
-    decayed = {parameter.name for parameter in model.parameters() if parameter.ndim > 1}
-    return paddle.optimizer.AdamW(
-        learning_rate=config.lr, parameters=model.parameters(), weight_decay=config.weight_decay,
-        apply_decay_param_fun=lambda name: name in decayed,
-        grad_clip=paddle.nn.ClipGradByGlobalNorm(config.clip_grad) if config.clip_grad else None)
 
 
 def _amp_dtype(amp):
@@ -220,10 +214,25 @@ def _amp_dtype(amp):
     return "bfloat16" if paddle.amp.is_bfloat16_supported() else "float16"
 
 
-def _make_step(model, optimizer, config, processes):
+def _choose_kernels(model, config, processes):
+    """Let the network use the native kernels if it should and can; the dtype of Paddle's mixed precision, or None."""
+    dtype = _amp_dtype(config.amp)
+    precisions = {"auto": ("bf16", "fp32"), "bfloat16": ("bf16",), "off": ("fp32",)}.get(config.amp, ())
+    if config.kernels == "paddle" or (config.kernels == "auto" and paddle.get_device() != "cpu"):
+        return dtype
+    for precision in precisions:
+        if not why_not(model, precision):
+            use_native_kernels(model, precision, max(default_threads() // processes.size, 1))
+            return None
+    if config.kernels == "native":
+        reason = why_not(model, precisions[-1]) if precisions else "they know no float16; use amp='auto'"
+        raise ValueError(f"kernels='native': {reason}, or use kernels='auto'")
+    return dtype
+
+
+def _make_step(model, optimizer, config, processes, dtype):
     """(step, scaler): ``step`` updates the weights with one batch and returns loss and accuracy, on the device."""
     loss_function = LabelSmoothingCrossEntropy(config.smoothing)
-    dtype = _amp_dtype(config.amp)
     scaler = paddle.amp.GradScaler(enable=dtype == "float16")
 
     def step(images, labels):
@@ -239,38 +248,3 @@ def _make_step(model, optimizer, config, processes):
         return loss.detach(), (logits.detach().argmax(1) == target).astype("float32").mean()
 
     return step, scaler
-
-
-class WeightAverage:
-    """Exponential moving average of a network's floating-point state, BatchNorm statistics included.
-
-    The decay rises to ``decay`` as (1 + t) / (10 + t), so that the first weights are soon forgotten.
-
-    Attributes:
-        state: {name: averaged tensor}.
-    """
-
-    def __init__(self, model, decay):
-        self.decay = decay
-        self._live = {name: tensor for name, tensor in model.state_dict().items() if "float" in str(tensor.dtype)}
-        self.state = {name: tensor.clone().detach() for name, tensor in self._live.items()}
-
-    @paddle.no_grad()
-    def update(self, step):
-        """Take in the weights after step number ``step``, counted from 0."""
-        # a tensor: given a number, Paddle 3.3 keeps 112 bytes of every call for ever
-        share = paddle.full([], 1 - min(self.decay, (1 + step) / (10 + step)), dtype="float32")
-        for name, tensor in self._live.items():
-            self.state[name].lerp_(tensor, share)
-
-    @contextlib.contextmanager
-    def in_place(self):
-        """Within the block the network has the averaged weights."""
-        trained = {name: tensor.clone().detach() for name, tensor in self._live.items()}
-        try:
-            for name, tensor in self._live.items():
-                tensor.set_value(self.state[name])
-            yield
-        finally:
-            for name, tensor in self._live.items():
-                tensor.set_value(trained[name])

@@ -10,25 +10,20 @@ bf16. "plain" is the network as it is, with BatchNorm, written by nothing but th
 import argparse
 import itertools
 import json
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import paddle
 from paddle import nn
+from turns import THREADS, Torch, in_turn
 
 from paddle_fasternet import create_model, evaluate, load_dataset, load_run, plots
 from paddle_fasternet._files import make_folder, write_json
-from paddle_fasternet.benchmark import Timing, count_macs, machine
+from paddle_fasternet.benchmark import count_macs, machine
 from paddle_fasternet.data import ImageSet
 from paddle_fasternet.deploy import Predictor, export, offered, to_onnx
-from paddle_fasternet.deploy.engines import default_threads
 from paddle_fasternet.weights import CIFAR10_RUN
-
-THREADS = default_threads()
-PAUSE = 0.3  # seconds before a contender's turn: the threads of the one before have gone to sleep by then
 
 
 def network(name, mixer="pconv"):
@@ -105,41 +100,6 @@ def paddle_call(prefix, x, precision):
     return call
 
 
-class Torch:
-    """PyTorch in a process of its own, which times each call itself."""
-
-    def __init__(self, python, name, batch, precision):
-        script = Path(__file__).with_name("torch_fasternet.py")
-        self._process = subprocess.Popen([python, "-W", "ignore", str(script), "infer", name, "224", str(batch),
-                                          precision, str(THREADS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.DEVNULL, text=True)
-        if not self._process.stdout.readline().startswith("ready"):
-            raise SystemExit(f"{python} does not run {script}")
-
-    def seconds(self):
-        print(flush=True, file=self._process.stdin)
-        return float(self._process.stdout.readline())
-
-    def close(self):
-        self._process.communicate()
-
-
-def in_turn(contenders, repeats):
-    """{name: (call, images)} to {name: Timing}; a call that has ``seconds`` tells its time itself."""
-    seconds = {name: [] for name in contenders}
-    for turn in range(-1, repeats):
-        for name, (call, _) in contenders.items():
-            time.sleep(PAUSE)
-            for repeat in range(4):  # the first of each turn wakes the threads and fills the caches
-                start = time.perf_counter()
-                told = call.seconds() if hasattr(call, "seconds") else call()
-                taken = told if hasattr(call, "seconds") else time.perf_counter() - start
-                if turn >= 0 and repeat:
-                    seconds[name].append(taken)
-    return {name: Timing(*np.percentile(values, (50, 25, 75)).tolist(), len(values), contenders[name][1])
-            for name, values in seconds.items()}
-
-
 def speed_rows(name, folder, batches, repeats, torch_python):
     """Every precision and batch size of one variant: [{model, precision, batch, contender, ours, ...}]."""
     model, rows = network(name), []
@@ -167,7 +127,7 @@ def speed_rows(name, folder, batches, repeats, torch_python):
             path = folder / ("plain_int8.onnx" if precision == "int8" else "plain.onnx")
             contenders["ONNX Runtime, plain"] = onnxruntime_call(path, x), batch
         if torch_python and precision != "int8":
-            contenders["PyTorch, compiled"] = Torch(torch_python, name, batch, precision), batch
+            contenders["PyTorch, compiled"] = Torch(torch_python, "infer", name, 224, batch, precision), batch
         with paddle.no_grad():
             timings = in_turn(contenders, repeats)
         for call, _ in contenders.values():

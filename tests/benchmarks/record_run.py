@@ -20,9 +20,15 @@ from paddle_fasternet.benchmark import count_macs, count_parameters, machine
 def command(config, out):
     """The command that trained it: every setting that is not the default."""
     changed = {key: value for key, value in config.to_dict().items() if value != TrainConfig().to_dict()[key]}
-    given = " ".join(f"--{key.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+    given = " ".join(f"--{'no-' if value is False else ''}{key.replace('_', '-')}{_value(value)}"
                      for key, value in changed.items())
     return f"paddle-fasternet train --data cifar10 {given} --out {out}"
+
+
+def _value(value):
+    if isinstance(value, bool):
+        return ""
+    return f" {' '.join(map(str, value))}" if isinstance(value, list) else f" {value}"
 
 
 def main():
@@ -38,7 +44,7 @@ def main():
     if any(other != settings[0] for other in settings):
         parser.error("the runs differ in more than their seed")
     _, test = load_dataset("cifar10", options.data_file)
-    results = [evaluate(run.model, test, run.preprocess) for run in runs]
+    results = [evaluate(run.model, test, run.preprocess, flips=run.config.flip_test) for run in runs]
     accuracies = [result.accuracy for result in results]
     for run, accuracy in zip(runs, accuracies):
         if abs(accuracy - run.history.epochs[-1]["val_acc"]) > 1e-6:

@@ -1,9 +1,13 @@
 """FasterNet in PyTorch, to be timed beside ours; started by other scripts, with a Python that has torch.
 
-    python tests/benchmarks/torch_fasternet.py infer fasternet_t0 224 32 fp32|bf16 THREADS
+    python tests/benchmarks/torch_fasternet.py infer fasternet_t0 224 32 bf16 2 --layout=compiled
+    python tests/benchmarks/torch_fasternet.py train fasternet_t0 32 256 fp32 2 --patch-size=2 --classes=10
 
-Each line on its standard input asks for one timed call; the answer is a line with its seconds.
+The numbers are the images' side, the batch and the threads; bf16 is autocast. Each line on its standard input asks for
+one timed call; the answer is a line with its seconds. Training is a whole step: forward, loss with smoothing, backward,
+AdamW.
 """
+import argparse
 import sys
 import time
 
@@ -40,20 +44,65 @@ def build(name, num_classes=1000, patch_size=4):
                          nn.Linear(1280, num_classes))
 
 
+def training_step(model, x, classes, bf16):
+    """A function without arguments that makes one step on the batch."""
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0}],
+                                  lr=1e-4)
+    loss_function = nn.CrossEntropyLoss(label_smoothing=0.1)
+    labels = torch.arange(len(x)) % classes
+
+    def step():
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = loss_function(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def inference(model, x, bf16):
+    """A function without arguments that runs the network once."""
+    model.eval()
+
+    def run():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            model(x)
+
+    return run
+
+
 def main():
-    task, name, size, batch, precision, threads = sys.argv[1:]
-    assert task == "infer"
-    torch.set_num_threads(int(threads))
-    model = torch.compile(build(name).eval().to(memory_format=torch.channels_last))
-    x = torch.rand(int(batch), 3, int(size), int(size)).to(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        for _ in range(3):
-            model(x)
-        print("ready", torch.__version__, flush=True)
-        for _ in sys.stdin:
-            start = time.perf_counter()
-            model(x)
-            print(time.perf_counter() - start, flush=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=("infer", "train"))
+    parser.add_argument("name", choices=WIDTHS)
+    parser.add_argument("size", type=int)
+    parser.add_argument("batch", type=int)
+    parser.add_argument("precision", choices=("fp32", "bf16"))
+    parser.add_argument("threads", type=int)
+    parser.add_argument("--patch-size", type=int, default=4)
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--layout", choices=("plain", "channels_last", "compiled"), default="compiled",
+                        help="compiled is channels last too")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    model = build(options.name, options.classes, options.patch_size)
+    x = torch.rand(options.batch, 3, options.size, options.size)
+    if options.layout != "plain":
+        model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    if options.layout == "compiled":
+        model = torch.compile(model)
+    bf16 = options.precision == "bf16"
+    call = (inference(model, x, bf16) if options.task == "infer" else training_step(model, x, options.classes, bf16))
+    for _ in range(3):
+        call()
+    print("ready", torch.__version__, flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        call()
+        print(time.perf_counter() - start, flush=True)
 
 
 if __name__ == "__main__":

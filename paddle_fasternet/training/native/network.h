@@ -50,9 +50,19 @@ public:
     virtual void backward(const TrainNetwork &, const Batch &, const float *d_map, Pool &) = 0;
 };
 
-Pass *new_pass_bf16_amx();
-Pass *new_pass_fp32_avx512();
-Pass *new_pass_fp32_avx2();
-Pass *new_pass_fp32_plain();
+// Matrices [count, rows, columns] to nearly orthogonal ones, in place; no more rows than columns.
+class Orthogonal {
+public:
+    virtual ~Orthogonal() {}
+    virtual void run(float *matrices, long count, long rows, long columns, int iterations, const float *coefficients,
+                     Pool &) = 0;
+};
+
+// What an instruction set offers.
+struct Training {
+    Pass *(*new_pass)();
+    Orthogonal *(*new_orthogonal)();
+};
+extern const Training training_bf16_amx, training_fp32_avx512, training_fp32_avx2, training_fp32_plain;
 
 }  // namespace fasternet

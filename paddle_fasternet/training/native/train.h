@@ -11,14 +11,19 @@ typedef int ints __attribute__((vector_size(LANES * 4)));
 constexpr int MAX_KERNEL = 15;
 constexpr long SLACK = 8192;             // values that products may read behind the last
 constexpr long PLANE_ROWS = 512;         // of maps laid beside each other for a convolution
-constexpr long CHUNK_BYTES = 192 << 10;  // of the hidden layer at once
+constexpr long CHUNK_BYTES = 640 << 10;  // of the hidden layer at once
 
 #include "../../deploy/native/matrix.h"
 #include "../../deploy/native/activation.h"
 #include "slopes.h"
 #include "factors.h"
 #include "trunk.h"
+#include "orthogonal.h"
 #include "registers.h"
+
+template <class A> constexpr Training training_of() {
+    return {[]() -> Pass * { return new Trunk<A>; }, []() -> Orthogonal * { return new Orthogonalisation<A>; }};
+}
 
 }  // namespace INSTRUCTIONS
 }  // namespace fasternet

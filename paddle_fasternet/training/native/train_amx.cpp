@@ -11,5 +11,5 @@ namespace fasternet {
 namespace train_amx {
 #include "tiles.h"
 }
-Pass *new_pass_bf16_amx() { return new train_amx::Trunk<train_amx::Tiles>; }
+const Training training_bf16_amx = train_amx::training_of<train_amx::Tiles>();
 }  // namespace fasternet

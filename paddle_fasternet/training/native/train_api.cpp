@@ -14,17 +14,17 @@ namespace {
 struct Kind {
     const char *name;
     bool (*works)();
-    Pass *(*make)();
+    const Training &training;
 };
 
 // Best first.
 const Kind KINDS[] = {
 #if defined(__x86_64__)
-    {"bf16-amx", has_amx, new_pass_bf16_amx},
-    {"fp32-avx512", has_avx512, new_pass_fp32_avx512},
-    {"fp32-avx2", has_avx2, new_pass_fp32_avx2},
+    {"bf16-amx", has_amx, training_bf16_amx},
+    {"fp32-avx512", has_avx512, training_fp32_avx512},
+    {"fp32-avx2", has_avx2, training_fp32_avx2},
 #endif
-    {"fp32-plain", always, new_pass_fp32_plain},
+    {"fp32-plain", always, training_fp32_plain},
 };
 constexpr int KIND_COUNT = sizeof(KINDS) / sizeof(KINDS[0]);
 
@@ -33,6 +33,7 @@ constexpr int KIND_COUNT = sizeof(KINDS) / sizeof(KINDS[0]);
 struct Shared {
     std::mutex mutex;
     Pool *pool = nullptr;
+    Orthogonal *orthogonal[KIND_COUNT] = {};
 
     Pool &threads(int count) {
         if (!pool || pool->size() != count) {
@@ -74,7 +75,7 @@ const char *fasternet_training_kind(int i) {
 
 void *fasternet_pass_create(int kind) {
     try {
-        return KINDS[kind].make();
+        return KINDS[kind].training.new_pass();
     } catch (const std::exception &) {
         return nullptr;
     }
@@ -87,6 +88,15 @@ int fasternet_forward(void *pass, const TrainNetwork *net, const Batch *batch, f
 }
 int fasternet_backward(void *pass, const TrainNetwork *net, const Batch *batch, const float *d_map, int threads) {
     return guarded([&](Shared &s) { ((Pass *)pass)->backward(*net, *batch, d_map, s.threads(threads)); });
+}
+
+// matrices [count, rows, columns], rows <= columns, in place; coefficients a, b, c. 0, or 1: out of memory.
+int fasternet_orthogonal(int kind, float *matrices, long count, long rows, long columns, int iterations,
+                         const float *coefficients, int threads) {
+    return guarded([&](Shared &s) {
+        if (!s.orthogonal[kind]) s.orthogonal[kind] = KINDS[kind].training.new_orthogonal();
+        s.orthogonal[kind]->run(matrices, count, rows, columns, iterations, coefficients, s.threads(threads));
+    });
 }
 
 #pragma GCC visibility pop

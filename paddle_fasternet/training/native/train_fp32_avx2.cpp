@@ -8,8 +8,5 @@
 #include "train.h"
 
 namespace fasternet {
-Pass *new_pass_fp32_avx2() {
-    using namespace train_fp32_avx2;
-    return new Trunk<Registers<6, 2>>;
-}
+const Training training_fp32_avx2 = train_fp32_avx2::training_of<train_fp32_avx2::Registers<6, 2>>();
 }  // namespace fasternet

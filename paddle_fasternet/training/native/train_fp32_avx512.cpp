@@ -8,8 +8,5 @@
 #include "train.h"
 
 namespace fasternet {
-Pass *new_pass_fp32_avx512() {
-    using namespace train_fp32_avx512;
-    return new Trunk<Registers<14, 2>>;
-}
+const Training training_fp32_avx512 = train_fp32_avx512::training_of<train_fp32_avx512::Registers<14, 2>>();
 }  // namespace fasternet

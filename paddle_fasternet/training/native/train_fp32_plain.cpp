@@ -6,8 +6,5 @@
 #include "train.h"
 
 namespace fasternet {
-Pass *new_pass_fp32_plain() {
-    using namespace train_fp32_plain;
-    return new Trunk<Registers<2, 4>>;
-}
+const Training training_fp32_plain = train_fp32_plain::training_of<train_fp32_plain::Registers<2, 4>>();
 }  // namespace fasternet

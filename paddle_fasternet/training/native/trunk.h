@@ -457,7 +457,7 @@ template <class A> class Trunk : public Pass {
         Own &o = own[team.rank];
         const long area = s.height * s.width;
         if (b.mixer == MIXER_DEPTHWISE) {
-            depthwise(d.mixed.data(), d.input.data(), b, s, mine, false);
+            depthwise<false>(d.mixed.data(), d.input.data(), b, s, mine, o.sums[0].data());
         } else if (b.mixer == MIXER_PARTIAL) {
             const Plane plane(s, b.kernel);
             const long narrow = up(b.dim_conv);
@@ -483,54 +483,80 @@ template <class A> class Trunk : public Pass {
         }
     }
 
-    // Depthwise convolution of this thread's images, or its transpose, which is added to `to`.
-    void depthwise(V *to, const V *from, const TrainBlock &b, const Stage &s, Share mine, bool back) {
-        const long kernel = b.kernel, border = kernel / 2, area = s.height * s.width, dim = s.stride;
-        float weights[MAX_KERNEL * MAX_KERNEL * LANES];
-        for (long c = 0; c < dim; c += LANES) {
-            for (long k = 0; k < kernel * kernel; k++)
-                for (long j = 0; j < LANES; j++)
-                    weights[k * LANES + j] = c + j < b.dim_conv ? b.conv[(c + j) * kernel * kernel + (back ? kernel * kernel - 1 - k : k)] : 0;
-            for (long image = mine.image; image < mine.image + mine.images; image++)
-                for (long y = 0; y < s.height; y++)
-                    for (long x = 0; x < s.width; x++) {
-                        const long row = image * area + y * s.width + x;
-                        vec sum{};
-                        for (long ky = 0; ky < kernel; ky++) {
-                            const long yy = y + ky - border;
-                            if (yy < 0 || yy >= s.height) continue;
-                            for (long kx = 0; kx < kernel; kx++) {
-                                const long xx = x + kx - border;
-                                if (xx < 0 || xx >= s.width) continue;
-                                sum += A::load(from + (image * area + yy * s.width + xx) * dim + c) * take(weights + (ky * kernel + kx) * LANES);
-                            }
-                        }
-                        V *place = to + row * dim + c;
-                        A::store(place, back ? A::load(place) + sum : sum);
+    // Calls inside(row) for each pixel whose 3 x 3 neighbours all lie in the map, and otherwise near(row, k, neighbour) for
+    // each neighbour in the map, k counting the kernel's positions, and then done(row).
+    template <class Inside, class Near, class Done>
+    static void visit(const Stage &s, long image, long kernel, Inside inside, Near near, Done done) {
+        const long border = kernel / 2;
+        for (long y = 0; y < s.height; y++)
+            for (long x = 0; x < s.width; x++) {
+                const long row = (image * s.height + y) * s.width + x;
+                if (kernel == 3 && y > 0 && y + 1 < s.height && x > 0 && x + 1 < s.width) {
+                    inside(row);
+                    continue;
+                }
+                for (long ky = 0; ky < kernel; ky++)
+                    for (long kx = 0; kx < kernel; kx++) {
+                        const long yy = y + ky - border, xx = x + kx - border;
+                        if (yy >= 0 && yy < s.height && xx >= 0 && xx < s.width)
+                            near(row, ky * kernel + kx, (image * s.height + yy) * s.width + xx);
                     }
-        }
+                done(row);
+            }
+    }
+    // Depthwise convolution of this thread's images, or its transpose, which is added to `to`.
+    template <bool BACK> void depthwise(V *to, const V *from, const TrainBlock &b, const Stage &s, Share mine, float *scratch) {
+        const long positions = b.kernel * b.kernel, dim = s.stride, line = s.width * dim;
+        float *weights = scratch;  // [channels / LANES][positions][LANES]
+        for (long c = 0; c < dim; c++)
+            for (long k = 0; k < positions; k++)
+                weights[(c / LANES * positions + k) * LANES + c % LANES] =
+                    c < b.dim_conv ? b.conv[c * positions + (BACK ? positions - 1 - k : k)] : 0;
+        for (long image = mine.image; image < mine.image + mine.images; image++)
+            for (long c = 0; c < dim; c += LANES, weights += positions * LANES) {
+                if (c == 0) weights = scratch;
+                vec w[9], sum{};
+                for (int k = 0; k < 9; k++) w[k] = take(weights + (k < positions ? k : 0) * LANES);
+                auto put = [&](long row, vec v) {
+                    V *place = to + row * dim + c;
+                    A::store(place, BACK ? A::load(place) + v : v);
+                };
+                visit(s, image, b.kernel,
+                      [&](long row) {
+                          const V *above = from + row * dim + c - line - dim;
+                          vec v{};
+#pragma GCC unroll 3
+                          for (int y = 0; y < 3; y++)
+#pragma GCC unroll 3
+                              for (int x = 0; x < 3; x++) v += A::load(above + y * line + x * dim) * w[3 * y + x];
+                          put(row, v);
+                      },
+                      [&](long, long k, long neighbour) { sum += A::load(from + neighbour * dim + c) * take(weights + k * LANES); },
+                      [&](long row) { put(row, sum), sum = vec{}; });
+            }
     }
     // sums[kernel position][channel] of gradient times shifted input
     void depthwise_weights(float *sums, const V *input, const V *gradient, const TrainBlock &b, const Stage &s, Share mine) {
-        const long kernel = b.kernel, border = kernel / 2, area = s.height * s.width, dim = s.stride;
-        for (long c = 0; c < dim; c += LANES) {
-            vec total[MAX_KERNEL * MAX_KERNEL] = {};
-            for (long image = mine.image; image < mine.image + mine.images; image++)
-                for (long y = 0; y < s.height; y++)
-                    for (long x = 0; x < s.width; x++) {
-                        const vec g = A::load(gradient + (image * area + y * s.width + x) * dim + c);
-                        for (long ky = 0; ky < kernel; ky++) {
-                            const long yy = y + ky - border;
-                            if (yy < 0 || yy >= s.height) continue;
-                            for (long kx = 0; kx < kernel; kx++) {
-                                const long xx = x + kx - border;
-                                if (xx < 0 || xx >= s.width) continue;
-                                total[ky * kernel + kx] += A::load(input + (image * area + yy * s.width + xx) * dim + c) * g;
-                            }
-                        }
-                    }
-            for (long k = 0; k < kernel * kernel; k++) std::memcpy(sums + k * dim + c, &total[k], sizeof(vec));
-        }
+        const long positions = b.kernel * b.kernel, dim = s.stride, line = s.width * dim;
+        std::memset(sums, 0, positions * dim * sizeof(float));
+        for (long image = mine.image; image < mine.image + mine.images; image++)
+            for (long c = 0; c < dim; c += LANES) {
+                vec total[9] = {};
+                visit(s, image, b.kernel,
+                      [&](long row) {
+                          const vec g = A::load(gradient + row * dim + c);
+                          const V *above = input + row * dim + c - line - dim;
+#pragma GCC unroll 3
+                          for (int y = 0; y < 3; y++)
+#pragma GCC unroll 3
+                              for (int x = 0; x < 3; x++) total[3 * y + x] += A::load(above + y * line + x * dim) * g;
+                      },
+                      [&](long row, long k, long neighbour) {
+                          add(sums + k * dim + c, A::load(input + neighbour * dim + c) * A::load(gradient + row * dim + c));
+                      },
+                      [](long) {});
+                for (long k = 0; b.kernel == 3 && k < 9; k++) add(sums + k * dim + c, total[k]);
+            }
     }
 
     template <int ACT> void block_forward(const Team &team, int i, int j) {
@@ -695,7 +721,7 @@ template <class A> class Trunk : public Pass {
             });
             turn ^= 1;
         } else if (b.mixer == MIXER_DEPTHWISE) {
-            depthwise(gradient, d_mixed.data(), b, s, mine, true);
+            depthwise<true>(gradient, d_mixed.data(), b, s, mine, o.sums[turn].data());
             depthwise_weights(o.sums[turn].data(), d.input.data(), d_mixed.data(), b, s, mine);
             const long area_of_kernel = b.kernel * b.kernel;
             reduce(team, turn, area_of_kernel, b.dim_conv, s.stride, [&](long r, long c, float v) { b.d_conv[c * area_of_kernel + r] = v; });

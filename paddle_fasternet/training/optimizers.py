@@ -1,0 +1,201 @@
+"""What turns gradients into updates: the learning rate's course, AdamW, Muon, and averaged weights."""
+import contextlib
+import math
+
+import paddle
+from paddle import nn
+
+# Newton-Schulz iteration of Jordan et al.: x -> a x + b x^3 + c x^5 on the singular values. Three times, as in their
+# CIFAR-10 training, takes those from 0.03 to 1 to between 0.6 and 1.2; five times, as elsewhere, would take longer than
+# a step's other half on a CPU.
+_COEFFICIENTS, _ITERATIONS = (3.4445, -4.7750, 2.0315), 3
+_MOMENTUM = 0.95
+# AdamW's typical update has this root mean square at a learning rate of 1.
+_SIZE_OF_ADAMW = 0.2
+_STEPS_BETWEEN_AVERAGES = 4
+
+
+def learning_rate(config, step, steps_per_epoch):
+    """Linear warm-up, then a cosine or a line to zero; ``step`` counts from 0, the last step's rate is above zero."""
+    total, warmup = config.epochs * steps_per_epoch, config.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return config.lr * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(total - warmup, 1)
+    return config.lr * (1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def build_optimizer(model, config):
+    """The optimizer of ``config`` for the network's parameters. Norms, biases and layer scale are not decayed."""
+    matrices = _matrices(model) if config.optimizer == "muon" else []
+    chosen = {parameter.name for parameter in matrices}
+    others = [parameter for parameter in model.parameters() if parameter.name not in chosen]
+    decayed = {parameter.name for parameter in others if parameter.ndim > 1}  # all the rest are vectors
+    adamw = paddle.optimizer.AdamW(
+        learning_rate=config.lr, parameters=others, weight_decay=config.weight_decay,
+        apply_decay_param_fun=lambda name: name in decayed,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(config.clip_grad) if config.clip_grad else None)
+    return Muon(matrices, adamw, config.weight_decay, model.kernels) if matrices else adamw
+
+
+def _matrices(model):
+    """The weights of the convolutions between the stem and the final pooling."""
+    inner = [layer for name, layer in model.named_sublayers() if isinstance(layer, nn.Conv2D)
+             and not name.startswith(("patch_embed.", "avgpool_pre_head."))]
+    return [layer.weight for layer in inner if layer._groups == 1 and not layer.weight.stop_gradient]
+
+
+class Muon:
+    """Momentum whose updates are made orthogonal, for weights that are matrices; AdamW for all others.
+
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon: a convolution's weight counts as a matrix [out,
+    in * k * k]; Nesterov momentum of 0.95; the update is the momentum with its singular values brought near 1. Liu et
+    al. 2025, https://arxiv.org/abs/2502.16982: it is scaled to the size that AdamW's has, so that one learning rate and
+    one decay serve both.
+
+    Weights of one shape are treated as one array [B, rows, columns], lying (rows <= columns).
+
+    Args:
+        matrices: parameters to treat so.
+        rest: a ``paddle.optimizer.AdamW`` for the other parameters, whose learning rate this takes.
+        weight_decay: of the matrices.
+        kernels: ``NativeKernels`` to make the updates orthogonal with; None: by Paddle.
+
+    Attributes:
+        groups: {(rows, columns): parameters}.
+    """
+
+    def __init__(self, matrices, rest, weight_decay, kernels=None):
+        self._rest, self._weight_decay, self._kernels = rest, weight_decay, kernels
+        self.groups = {}
+        for parameter in matrices:
+            self.groups.setdefault(tuple(_lying(parameter).shape), []).append(parameter)
+        self._momenta = {shape: paddle.zeros([len(group), *shape]) for shape, group in self.groups.items()}
+        # GradScaler divides the gradients of these
+        self._parameter_list = [*matrices, *rest._parameter_list]
+        self._param_groups = self._parameter_list
+
+    @paddle.no_grad()
+    def step(self):
+        """Update all parameters from their gradients."""
+        rate = self.get_lr()
+        for shape, group in self.groups.items():
+            gradient = paddle.stack([_lying(parameter.grad) for parameter in group])
+            momentum = self._momenta[shape]
+            paddle.assign(_MOMENTUM * momentum + (1 - _MOMENTUM) * gradient, momentum)
+            update = orthogonal((1 - _MOMENTUM) * gradient + _MOMENTUM * momentum, self._kernels)
+            update = update * (rate * _SIZE_OF_ADAMW * math.sqrt(shape[1]))
+            for parameter, part in zip(group, update.unbind()):
+                part = part if _lies(parameter) else part.T
+                kept = parameter * (1 - rate * self._weight_decay)
+                paddle.assign(kept - part.reshape(parameter.shape), parameter)
+        self._rest.step()
+
+    def clear_grad(self):
+        for parameter in self._parameter_list:
+            parameter.clear_grad()
+
+    def set_lr(self, rate):
+        self._rest.set_lr(rate)
+
+    def get_lr(self):
+        return self._rest.get_lr()
+
+    def state_dict(self):
+        return {**self._rest.state_dict(),
+                **{_momentum_name(shape): momentum for shape, momentum in self._momenta.items()}}
+
+    def set_state_dict(self, state):
+        state = dict(state)
+        for shape, momentum in self._momenta.items():
+            momentum.set_value(state.pop(_momentum_name(shape)))
+        self._rest.set_state_dict(state)
+
+
+def _lies(weight):
+    """Whether a weight as a matrix [out, in * k * k] has no more rows than columns."""
+    return weight.shape[0] ** 2 <= weight.size
+
+
+def _lying(weight):
+    """That matrix, turned where it has."""
+    matrix = weight.reshape([weight.shape[0], -1])
+    return matrix if _lies(weight) else matrix.T
+
+
+def _momentum_name(shape):
+    return f"muon_{shape[0]}x{shape[1]}"
+
+
+def orthogonal(x, kernels=None):
+    """The nearest matrices with orthonormal rows, roughly: singular values near 1.
+
+    Args:
+        x: float32 [B, rows, columns], rows <= columns.
+        kernels: ``NativeKernels``, which do this in their own precision and several times as fast, changing ``x``.
+    """
+    if kernels is not None:
+        return kernels.orthogonal(x, _ITERATIONS, _COEFFICIENTS)
+    a, b, c = _COEFFICIENTS
+    linear = a * paddle.eye(x.shape[1])
+    x = x / (x.square().sum([1, 2], keepdim=True).sqrt() + 1e-7)
+    for _ in range(_ITERATIONS):
+        square = paddle.matmul(x, x, transpose_y=True)
+        x = paddle.matmul(linear + b * square + paddle.matmul(square, c * square), x)
+    return x
+
+
+def moments(model, optimizer):
+    """(the optimizer's name, the name in a checkpoint, shape) of each tensor of its state.
+
+    Paddle numbers parameters through a process's life, so its own names are not those of the next process.
+    """
+    muon = optimizer if isinstance(optimizer, Muon) else None
+    matrices = {parameter.name for group in muon.groups.values() for parameter in group} if muon else set()
+    found = [(f"{parameter.name}_{moment}_0", f"optimizer/{name}/{moment}",
+              (1,) if moment.endswith("_acc") else tuple(parameter.shape))
+             for name, parameter in model.named_parameters()
+             if not parameter.stop_gradient and parameter.name not in matrices
+             for moment in ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")]
+    if muon:
+        found += [(_momentum_name(shape), f"optimizer/{_momentum_name(shape)}", (len(group), *shape))
+                  for shape, group in muon.groups.items()]
+    return found
+
+
+class WeightAverage:
+    """Exponential moving average of a network's floating-point state, BatchNorm statistics included.
+
+    The decay rises to ``decay`` as (1 + t) / (10 + t), so that the first weights are soon forgotten. The average takes
+    in every fourth step's weights, at the fourth power of the decay: this costs half as much as AdamW's whole step.
+
+    Attributes:
+        state: {name: averaged tensor}.
+    """
+
+    def __init__(self, model, decay):
+        self.decay = decay
+        self._live = {name: tensor for name, tensor in model.state_dict().items() if "float" in str(tensor.dtype)}
+        self.state = {name: tensor.clone().detach() for name, tensor in self._live.items()}
+
+    @paddle.no_grad()
+    def update(self, step):
+        """Take in the weights after step number ``step``, counted from 0."""
+        if (step + 1) % _STEPS_BETWEEN_AVERAGES:
+            return
+        decay = min(self.decay, (1 + step) / (10 + step)) ** _STEPS_BETWEEN_AVERAGES
+        # a tensor: given a number, Paddle 3.3 keeps 112 bytes of every call for ever
+        share = paddle.full([], 1 - decay, dtype="float32")
+        for name, tensor in self._live.items():
+            self.state[name].lerp_(tensor, share)
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """Within the block the network has the averaged weights."""
+        trained = {name: tensor.clone().detach() for name, tensor in self._live.items()}
+        try:
+            for name, tensor in self._live.items():
+                tensor.set_value(self.state[name])
+            yield
+        finally:
+            for name, tensor in self._live.items():
+                tensor.set_value(trained[name])

@@ -1,0 +1,13 @@
+"""Settings that belong together, by name: what differs from ``TrainConfig``'s own defaults."""
+
+RECIPES = {
+    # those of the 2023 notebook
+    "notebook": dict(patch_size=4, embed_act=True, image_size=224, epochs=100, lr=1e-3, warmup_epochs=0,
+                     weight_decay=0.005, clip_grad=0, augment="notebook"),
+    # one GPU
+    "gpu": dict(patch_size=1, init="he", epochs=100, batch_size=512, lr=4e-3, warmup_epochs=5,
+                augment="flip,shift=4,cutout,mixup", ema_decay=0.999, flip_test=True),
+    # two cores and an hour
+    "cpu": dict(init="he", merge_sizes=(1, 2, 2), epochs=20, lr=4e-3, augment="altflip,shift=4,cutout",
+                ema_decay=0.998, flip_test=True),
+}

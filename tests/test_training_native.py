@@ -1,0 +1,264 @@
+"""The native training kernels against Paddle's layers: outputs, gradients, running statistics."""
+import copy
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from paddle_fasternet import FasterNet, TrainConfig, fit
+from paddle_fasternet.deploy.native import load_library
+from paddle_fasternet.layers import Conv, DWConv, PConv
+from paddle_fasternet.training import native, use_native_kernels
+from paddle_fasternet.training.optimizers import orthogonal
+
+# every way in which sizes can be awkward: channels that fill no vector, ragged borders, one pixel, no block
+NETWORKS = [
+    ({}, (6, 16, 16)),
+    ({"act_layer": nn.GELU, "embed_dim": 40, "depths": (1, 2), "patch_size": 2}, (5, 19, 14)),
+    ({"mixer": "dwconv", "act_layer": nn.GELU}, (6, 17, 16)),
+    ({"mixer": "conv"}, (6, 16, 16)),
+    ({"mixer": "identity"}, (6, 16, 16)),
+    ({"n_div": 8}, (3, 16, 16)),
+    ({"embed_dim": 12, "n_div": 3}, (3, 23, 23)),
+    ({"mixer": lambda dim: PConv(dim, kernel_size=5)}, (4, 24, 20)),
+    ({"mixer": lambda dim: PConv(dim, kernel_size=1)}, (4, 16, 16)),
+    ({"mixer": lambda dim: DWConv(dim, kernel_size=5)}, (4, 24, 20)),
+    ({"mixer": lambda dim: Conv(dim, kernel_size=3) if dim == 8 else nn.Identity()}, (4, 16, 16)),
+    ({"layer_scale_init_value": 0.3, "act_layer": nn.GELU}, (6, 16, 16)),
+    ({"drop_path_rate": 0.5, "depths": (2, 2)}, (12, 16, 16)),
+    ({"embed_act": True, "act_layer": nn.GELU}, (6, 16, 16)),
+    ({"patch_size": 1, "merge_sizes": (1,)}, (4, 7, 5)),
+    ({"merge_sizes": (3,)}, (4, 30, 29)),
+    ({"depths": (0, 1)}, (6, 16, 16)),
+    ({"depths": (2,), "merge_sizes": (), "patch_size": 4}, (6, 4, 4)),
+    ({"in_channels": 1, "mlp_ratio": 1.5}, (6, 16, 16)),
+    ({"act_layer": nn.Identity}, (6, 16, 16)),
+    ({"embed_dim": 72, "depths": (1, 1)}, (9, 8, 8)),
+]
+KINDS = sorted(native.kinds())
+
+
+def build(arguments):
+    """A small network whose every parameter matters, in training mode."""
+    paddle.seed(1)
+    settings = {"embed_dim": 8, "depths": (1, 1), "merge_sizes": (2,), "feature_dim": 16, "num_classes": 5,
+                "drop_path_rate": 0.0, **arguments}
+    model, rng = FasterNet(**settings), np.random.default_rng(0)
+    for layer in model.sublayers():
+        if isinstance(layer, nn.BatchNorm2D):
+            layer.weight.set_value(rng.uniform(0.5, 1.5, layer.weight.shape).astype(np.float32))
+            layer.bias.set_value(rng.uniform(-0.5, 0.5, layer.bias.shape).astype(np.float32))
+        elif isinstance(layer, (nn.Conv2D, nn.Linear)):
+            nn.initializer.Normal(std=float(np.prod(layer.weight.shape[1:]) ** -0.5))(layer.weight)
+    return model
+
+
+def batch(size, channels=3):
+    return paddle.to_tensor(np.random.RandomState(2).standard_normal((size[0], channels, *size[1:])).astype(np.float32))
+
+
+def learn(model, x):
+    """(output, {name: gradient}, {name: running statistic}) of a step from the same seed."""
+    paddle.seed(3)
+    model.train()
+    out = model(x)
+    towards = paddle.to_tensor(np.random.RandomState(4).standard_normal(out.shape).astype(np.float32))
+    (out * towards).sum().backward()
+    gradients = {name: parameter.grad.numpy() for name, parameter in model.named_parameters() if not parameter.stop_gradient}
+    model.clear_gradients()
+    return out.numpy(), gradients, {name: value.numpy() for name, value in model.state_dict().items() if "._" in name}
+
+
+def assert_same(ours, theirs, kind):
+    assert ours.keys() == theirs.keys()
+    largest = max(np.linalg.norm(value) for value in theirs.values())
+    for name, value in theirs.items():
+        # rounding is of the size of what was added: a bias before another BatchNorm has no gradient but that
+        error = np.linalg.norm(ours[name] - value) / (np.linalg.norm(value) + 0.02 * largest)
+        assert error < (0.4 if kind.startswith("bf16") else 3e-5), f"{name}: {error}"
+    ours, theirs = (np.concatenate([all_of[name].ravel() for name in theirs]) for all_of in (ours, theirs))
+    assert ours @ theirs > 0.99 * np.linalg.norm(ours) * np.linalg.norm(theirs)
+
+
+def test_kernels_are_built_here():
+    assert KINDS and "fp32-plain" in KINDS, load_library()[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("arguments, size", NETWORKS, ids=str)
+def test_a_step_is_paddles(arguments, size, kind):
+    model, x = build(arguments), batch(size, arguments.get("in_channels", 3))
+    other = copy.deepcopy(model)
+    other.kernels = native.NativeKernels(kind, threads=2)
+    for _ in range(2):  # the second in the memory of the first
+        theirs, ours = learn(model, x), learn(other, x)
+        assert np.abs(ours[0] - theirs[0]).max() < (0.05 if kind.startswith("bf16") else 1e-5) * np.abs(theirs[0]).max()
+        for a, b in zip(ours[1:], theirs[1:]):
+            assert_same(a, b, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_share_the_images_and_change_nothing_but_rounding(kind):
+    model, x = build({"drop_path_rate": 0.3}), batch((3, 16, 16))
+    results = []
+    for threads in (1, 2, 5):  # of five, two have no image
+        model.kernels = native.NativeKernels(kind, threads)
+        results.append(learn(copy.deepcopy(model), x))
+    for result in results[1:]:
+        assert_same(result[1], results[0][1], kind)
+
+
+def test_the_same_step_gives_the_same_bits():
+    for kind in KINDS:
+        model, x = build({"depths": (2, 2), "act_layer": nn.GELU}), batch((7, 20, 20))
+        model.kernels = native.NativeKernels(kind, threads=2)
+        start = {name: value.numpy() for name, value in model.state_dict().items()}
+        first = learn(model, x)
+        model.set_state_dict(start)
+        learn(model, batch((2, 36, 24)))  # other sizes in between
+        model.set_state_dict(start)
+        second = learn(model, x)
+        for a, b in zip(first[1:], second[1:]):
+            assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_batches_may_be_open_at_the_same_time():
+    model = use_native_kernels(build({}))
+    one, two = batch((4, 16, 16)), batch((6, 24, 16))
+    separate = [learn(model, x)[1] for x in (one, two)]
+    losses = []
+    for x in (one, two):
+        out = model(x)
+        losses.append((out * paddle.to_tensor(np.random.RandomState(4).standard_normal(out.shape).astype(np.float32))).sum())
+    sum(losses).backward()
+    gradients = {name: parameter.grad.numpy() for name, parameter in model.named_parameters() if not parameter.stop_gradient}
+    assert_same(gradients, {name: separate[0][name] + separate[1][name] for name in gradients}, "fp32")
+
+
+def test_a_forward_takes_the_memory_that_the_last_has_left():
+    model = use_native_kernels(build({}))
+    for follow in (True, True, False):
+        out = model(batch((4, 16, 16)))
+        if follow:
+            out.sum().backward()
+        del out
+    assert len(model.kernels._idle) == 1
+
+
+def test_frozen_weights_get_no_gradient():
+    model = use_native_kernels(build({}))
+    frozen = model.stages[0].blocks[0].mlp[0].weight
+    frozen.stop_gradient = True
+    model(batch((4, 16, 16))).sum().backward()
+    assert frozen.grad is None and model.stages[0].blocks[0].mlp[3].weight.grad is not None
+
+
+def test_elsewhere_paddles_layers_are_used(monkeypatch):
+    model, x = build({}), batch((4, 16, 16))
+    model.eval()
+    expected = model(x).numpy()
+    use_native_kernels(model)
+    monkeypatch.setattr(native.NativeKernels, "__call__", lambda *_: pytest.fail("kernels called"))
+    assert np.array_equal(model(x).numpy(), expected)  # in evaluation
+    model.train()
+    x.stop_gradient = False  # for a gradient at the input
+    model(x).sum().backward()
+    assert x.grad is not None
+    assert len(model.forward_features(x)) == 2
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"mixer": "gconv"}, "mixers pconv, dwconv"),
+    ({"mixer": lambda dim: PConv(dim, kernel_size=4)}, "odd kernels"),
+    ({"act_layer": nn.Hardswish}, "Hardswish"),
+    ({"act_layer": lambda: nn.GELU(approximate=True)}, "GELU"),
+    ({"norm_layer": lambda dim: nn.GroupNorm(2, dim)}, "BatchNorm2D"),
+    ({"norm_layer": lambda dim: nn.BatchNorm2D(dim, momentum=0.1 * (dim % 3))}, "momentum"),
+    ({"norm_layer": lambda dim: nn.BatchNorm2D(dim, use_global_stats=True)}, "running statistics"),
+    ({"norm_layer": lambda dim: nn.BatchNorm2D(dim, weight_attr=False)}, "weight"),
+], ids=str)
+def test_networks_that_the_kernels_do_not_know(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        use_native_kernels(build_any(arguments))
+
+
+def build_any(arguments):
+    return FasterNet(**{"embed_dim": 8, "depths": (1, 1), "merge_sizes": (2,), "feature_dim": 16, "num_classes": 5, **arguments})
+
+
+def test_arguments():
+    model = build({})
+    with pytest.raises(TypeError, match="FasterNet"):
+        use_native_kernels(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="did you mean 'bf16'"):
+        use_native_kernels(model, "bf-16")
+    with pytest.raises(ValueError, match="threads=0"):
+        use_native_kernels(model, threads=0)
+    with pytest.raises(ValueError, match="4 x 16 pixels"):
+        use_native_kernels(build({"patch_size": 4}))(batch((4, 4, 16)))
+
+
+def test_without_the_library_or_the_processor(monkeypatch):
+    monkeypatch.setattr(native, "kinds", lambda: {"fp32-plain": 0})
+    with pytest.raises(RuntimeError, match="AMX; use precision='fp32'"):
+        use_native_kernels(build({}), "bf16")
+    monkeypatch.setattr(native.native, "load_library", lambda: (None, "it was not built; install g++"))
+    with pytest.raises(RuntimeError, match="install g\\+\\+"):
+        use_native_kernels(build({}))
+
+
+# ---- in a training run ----
+
+def losses_of(config, images, folder):
+    return np.array(fit(config, images, images[:20], folder, progress=False).record["train"]["loss"])
+
+
+def test_fifty_steps_of_t0_stay_together(tiny_set, tmp_path):
+    settings = dict(epochs=10, batch_size=8, lr=1e-3, warmup_epochs=1, augment="flip,shift=2", amp="off", drop_path_rate=0.1)
+    paddles, ours = (losses_of(TrainConfig(kernels=kernels, **settings), tiny_set, tmp_path / kernels)
+                     for kernels in ("paddle", "native"))
+    assert len(ours) == 50 and np.abs(ours - paddles).max() < 1e-3
+
+
+def test_muon_with_the_kernels_is_muon_without(tiny_set, tmp_path):
+    settings = dict(epochs=1, batch_size=8, lr=1e-3, augment="flip", amp="off", optimizer="muon")
+    paddles, ours = (losses_of(TrainConfig(kernels=kernels, **settings), tiny_set, tmp_path / kernels)
+                     for kernels in ("paddle", "native"))
+    assert np.abs(ours - paddles).max() < 1e-3
+
+
+def test_bfloat16_learns_as_float32_does(tiny_set, tmp_path):
+    settings = dict(epochs=4, batch_size=8, lr=1e-3, augment="none", kernels="native")
+    exact = losses_of(TrainConfig(amp="off", **settings), tiny_set, tmp_path / "off")
+    if any(kind.startswith("bf16") for kind in KINDS):
+        rough = losses_of(TrainConfig(amp="bfloat16", **settings), tiny_set, tmp_path / "bf16")
+        assert exact[-1] < 0.7 * exact[0] and np.abs(rough - exact).mean() < 0.05 * exact[0]
+    else:
+        with pytest.raises(ValueError, match="AMX"):
+            losses_of(TrainConfig(amp="bfloat16", **settings), tiny_set, tmp_path / "bf16")
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"kernels": "nativ"}, "did you mean 'native'"),
+    ({"kernels": "native", "mixer": "gconv"}, "kernels='native': this network cannot be trained.*use kernels='auto'"),
+])
+def test_settings(tiny_set, tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        fit(TrainConfig(epochs=1, batch_size=8, **settings), tiny_set, tiny_set, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_auto_takes_paddles_layers_where_the_kernels_cannot(tiny_set, tmp_path):
+    fit(TrainConfig(epochs=1, batch_size=8, mixer="gconv"), tiny_set, tiny_set, tmp_path, progress=False)
+
+
+# ---- orthogonal matrices ----
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(3, 20, 45), (1, 1, 1), (2, 33, 33), (5, 7, 200)], ids=str)
+def test_orthogonal(shape, kind):
+    x = np.random.RandomState(0).standard_normal(shape).astype(np.float32)
+    expected = orthogonal(paddle.to_tensor(x)).numpy()
+    ours = orthogonal(paddle.to_tensor(x), native.NativeKernels(kind, threads=2)).numpy()
+    assert np.abs(ours - expected).max() < (0.03 if kind.startswith("bf16") else 1e-4) * np.abs(expected).max()
