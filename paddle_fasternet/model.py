@@ -19,7 +19,7 @@ INITS = ("paper", "he")
 
 def _check_layers(**layers):
     for argument, layer in layers.items():
-        if not callable(layer):
+        if not callable(layer) or (isinstance(layer, type) and not issubclass(layer, nn.Layer)):
             raise TypeError(f"{argument}={layer!r} must be a layer class, such as paddle.nn.ReLU")
 
 
@@ -45,7 +45,7 @@ class FasterNetBlock(nn.Layer):
         check_number("mlp_ratio", mlp_ratio, low=1 / dim)
         _check_layers(act_layer=act_layer, norm_layer=norm_layer)
         check_number("layer_scale_init_value", layer_scale_init_value, low=0)
-        hidden = int(dim * mlp_ratio)
+        hidden = check_number("dim * mlp_ratio", int(dim * mlp_ratio), low=1, integer=True)
         self.spatial_mixing = make_mixer(mixer, dim, n_div)
         self.mlp = nn.Sequential(
             nn.Conv2D(dim, hidden, 1, bias_attr=False),
@@ -127,7 +127,7 @@ class FasterNet(nn.Layer):
         ValueError: an argument is out of range, or the input is smaller than the network's stride.
     """
 
-    kernels = None  # what computes stem and stages in training instead of Paddle's layers: training.use_native_kernels
+    kernels = None  # what computes the features in training instead of Paddle's layers: training.use_native_kernels
 
     def __init__(self, in_channels=3, num_classes=1000, embed_dim=96, depths=(1, 2, 8, 2), mlp_ratio=2.0, n_div=4,
                  patch_size=4, feature_dim=1280, drop_path_rate=0.1, layer_scale_init_value=0.0, act_layer=nn.ReLU,
@@ -142,6 +142,7 @@ class FasterNet(nn.Layer):
         drop_path_rate = check_number("drop_path_rate", drop_path_rate, low=0, high=1)
         _check_layers(act_layer=act_layer, norm_layer=norm_layer)
         check_choice("init", init, INITS)
+        check_type("embed_act", embed_act, bool)
         if len(merge_sizes) != len(depths) - 1:
             raise ValueError(f"merge_sizes={merge_sizes} must have one entry fewer than depths={depths}")
         self.num_classes = num_classes
@@ -207,10 +208,8 @@ class FasterNet(nn.Layer):
     def forward(self, x):
         if self.kernels is not None and self.training and self.kernels.takes(x):
             self._check_input(x)
-            last = self.kernels(self, x)
-        else:
-            last = self.forward_features(x)[-1]
-        x = self.avgpool_pre_head(last)
+            return self.head(self.kernels(self, x))
+        x = self.avgpool_pre_head(self.forward_features(x)[-1])
         return self.head(x.flatten(1))  # [N, feature_dim, 1, 1] to [N, feature_dim]
 
 

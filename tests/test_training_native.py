@@ -10,7 +10,7 @@ from paddle_fasternet import FasterNet, TrainConfig, fit
 from paddle_fasternet.deploy.native import load_library
 from paddle_fasternet.layers import Conv, DWConv, PConv
 from paddle_fasternet.training import native, use_native_kernels
-from paddle_fasternet.training.optimizers import orthogonal
+from paddle_fasternet.training.optimizers import Muon
 
 # every way in which sizes can be awkward: channels that fill no vector, ragged borders, one pixel, no block
 NETWORKS = [
@@ -78,7 +78,7 @@ def assert_same(ours, theirs, kind):
         error = np.linalg.norm(ours[name] - value) / (np.linalg.norm(value) + 0.02 * largest)
         assert error < (0.4 if kind.startswith("bf16") else 3e-5), f"{name}: {error}"
     ours, theirs = (np.concatenate([all_of[name].ravel() for name in theirs]) for all_of in (ours, theirs))
-    assert ours @ theirs > 0.99 * np.linalg.norm(ours) * np.linalg.norm(theirs)
+    assert ours @ theirs > 0.98 * np.linalg.norm(ours) * np.linalg.norm(theirs)
 
 
 def test_kernels_are_built_here():
@@ -253,12 +253,23 @@ def test_auto_takes_paddles_layers_where_the_kernels_cannot(tiny_set, tmp_path):
     fit(TrainConfig(epochs=1, batch_size=8, mixer="gconv"), tiny_set, tiny_set, tmp_path, progress=False)
 
 
-# ---- orthogonal matrices ----
+# ---- Muon ----
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", [(3, 20, 45), (1, 1, 1), (2, 33, 33), (5, 7, 200)], ids=str)
-def test_orthogonal(shape, kind):
-    x = np.random.RandomState(0).standard_normal(shape).astype(np.float32)
-    expected = orthogonal(paddle.to_tensor(x)).numpy()
-    ours = orthogonal(paddle.to_tensor(x), native.NativeKernels(kind, threads=2)).numpy()
-    assert np.abs(ours - expected).max() < (0.03 if kind.startswith("bf16") else 1e-4) * np.abs(expected).max()
+def test_a_step_of_muon(kind):
+    rng, results = np.random.RandomState(0), []
+    shapes = [(20, 45), (1, 1), (33, 33), (200, 7), (12, 12, 3, 3), (10, 1, 1, 1)]
+    values = [[rng.standard_normal(shape).astype(np.float32) for shape in shapes] for _ in range(3)]
+    for kernels in (None, native.NativeKernels(kind, threads=2)):
+        weights = [paddle.create_parameter(list(shape), "float32") for shape in shapes]
+        other = paddle.create_parameter([3], "float32")
+        optimizer = Muon(weights, paddle.optimizer.AdamW(0.1, parameters=[other]), 0.5, kernels)
+        for weight, value in zip(weights, values[0]):
+            weight.set_value(value)
+        for gradients in values[1:]:
+            for weight, gradient in zip(weights, gradients):
+                weight.grad = paddle.to_tensor(gradient)
+            optimizer.step()
+        results.append([weight.numpy() for weight in weights] + [state.numpy() for state in optimizer._momenta])
+    for ours, theirs in zip(results[1], results[0]):
+        assert np.abs(ours - theirs).max() < (0.02 if kind.startswith("bf16") else 1e-4) * np.abs(theirs).max()

@@ -4,13 +4,12 @@ import json
 import pickle
 import platform
 import warnings
-from pathlib import Path
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from .._check import check_choice
+from .._check import check_choice, check_path
 from .._files import is_sealed, remove_partial, replacing, seal, write_json
 from ..data import Augment
 from ..weights import load_weights, read_weights
@@ -213,7 +212,7 @@ def load_run(folder, which="best"):
         ValueError: a file is not what ``fit`` writes, or is not as it was written.
     """
     check_choice("which", which, ("best", "final"))
-    folder = Path(folder).expanduser()
+    folder = check_path("folder", folder)
     for name in ("config.json", "history.json", f"{which}_model.pdparams"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is not the folder of a finished run: it has no {name}")

@@ -3,7 +3,7 @@ import dataclasses
 import json
 from typing import Optional, Tuple
 
-from .._check import check_choice, check_number, check_sizes
+from .._check import check_choice, check_number, check_sizes, check_type
 from ..data.augment import parse_augment
 from ..layers import MIXERS
 from ..model import INITS, VARIANTS, create_model
@@ -115,6 +115,7 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values):
         """The inverse of ``to_dict``; an unknown field is an error that suggests the near one."""
+        check_type("values", values, dict)
         for name in values:
             check_choice("config field", name, cls.help_texts())
         return cls(**values)

@@ -4,9 +4,11 @@ import dataclasses
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from paddle import nn
 from tqdm.auto import tqdm
 
-from ..data import Loader
+from .._check import check_type
+from ..data import Augment, ImageSet, Loader
 from ..deploy import Predictor
 
 
@@ -39,8 +41,13 @@ def evaluate(model, images, preprocess=None, batch_size=256, progress=False, fli
     Raises:
         ValueError: the network has other outputs than the set has classes.
     """
+    check_type("images", images, ImageSet)
+    check_type("flips", flips, bool)
+    if preprocess is not None:
+        check_type("preprocess", preprocess, Augment)
     if isinstance(model, Predictor):
         return _evaluate_predictor(model, images, preprocess, progress, flips)
+    check_type("model", model, nn.Layer)
     loader = Loader(images, batch_size, preprocess)
     was_training = model.training
     model.eval()

@@ -66,6 +66,8 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
     """
     for argument, value, kind in [("config", config, TrainConfig), ("train", train, ImageSet), ("val", val, ImageSet)]:
         check_type(argument, value, kind)
+    for argument, value in [("overwrite", overwrite), ("resume", resume), ("visualdl", visualdl)]:
+        check_type(argument, value, bool)
     checkpoint_seconds = check_number("checkpoint_seconds", checkpoint_seconds, low=0)
     if overwrite and resume:
         raise ValueError("overwrite=True and resume=True contradict each other: give one")

@@ -1,8 +1,8 @@
 """What a run measured, as it went."""
 import dataclasses
 import json
-from pathlib import Path
 
+from .._check import check_path
 from .._files import write_json
 
 
@@ -12,7 +12,7 @@ def _empty_record():
 
 @dataclasses.dataclass
 class History:
-    """Loss and accuracy by step and by epoch.
+    """Loss and accuracy by step and by epoch; ValueError unless the two are as described.
 
     Attributes:
         record: {"train" | "val": {"iter": steps, "loss": [...], "acc": shares}}, the 2023 notebook's record, which
@@ -25,6 +25,15 @@ class History:
 
     record: dict = dataclasses.field(default_factory=_empty_record)
     epochs: list = dataclasses.field(default_factory=list)
+
+    def __post_init__(self):
+        try:
+            lists = [self.record[part][key] for part in ("train", "val") for key in ("iter", "loss", "acc")]
+            if not all(isinstance(values, list) for values in [*lists, self.epochs]):
+                raise TypeError("what should be lists are none")
+            [epoch["val_acc"] for epoch in self.epochs]
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"record or epochs are not what a training writes: {error!r}") from error
 
     @property
     def best(self):
@@ -49,13 +58,14 @@ class History:
 
     def save(self, path):
         """Write as JSON, whole or not at all."""
-        write_json(path, dataclasses.asdict(self))
+        write_json(check_path("path", path), dataclasses.asdict(self))
 
     @classmethod
     def load(cls, path):
         """Read what ``save`` wrote."""
+        path = check_path("path", path)
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise ValueError(f"{path} is not a history that a run wrote: {error}") from error
 
@@ -63,9 +73,6 @@ class History:
     def from_dict(cls, content):
         """The inverse of ``dataclasses.asdict``; ValueError where it is not what that gives."""
         try:
-            lists = [content["record"][part][key] for part in ("train", "val") for key in ("iter", "loss", "acc")]
-            if not all(isinstance(values, list) for values in [*lists, content["epochs"]]):
-                raise TypeError("what should be lists are none")
             return cls(record=content["record"], epochs=content["epochs"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(repr(error)) from error
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"content has no record or epochs: {error!r}") from error

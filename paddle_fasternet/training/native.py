@@ -2,8 +2,8 @@
 
 A training step of Paddle on a CPU spends most of its time outside the products: on copies at PConv's split and concat, on
 activations that are written and read again for every normalisation and GELU, and on layouts. Here stem, stages and
-merging layers are one operation of Paddle's autograd: see the head of ``native/trunk.h``. Pooling, head and loss stay
-Paddle's.
+merging layers are one operation of Paddle's autograd: see the head of ``native/trunk.h``. Pooling, the layers behind it
+and the loss stay Paddle's.
 
 The kernels compute what the layers compute, in float32, or with the products' factors and the activations in bfloat16 where
 the processor has AMX (as mixed precision does elsewhere: weights, statistics and gradients of weights stay float32).
@@ -41,6 +41,9 @@ _Stage = _structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, no
                     blocks=ctypes.POINTER(_Block))
 _Network = _structure("Network", channels=_int, stage_count=_int, act=_int, embed_act=_int, epsilon=_float,
                       momentum=_float, stages=ctypes.POINTER(_Stage))
+_MuonMatrix = _structure("MuonMatrix", weight=_FLOATS, momentum=_FLOATS, gradient=_FLOATS, rows=_long, columns=_long)
+_MuonSettings = _structure("MuonSettings", rate=_float, decay=_float, momentum=_float, size=_float, a=_float, b=_float,
+                           c=_float, iterations=_int)
 _Batch = _structure("Batch", images=_FLOATS, count=_long, height=_long, width=_long)
 
 
@@ -53,7 +56,7 @@ def _library():
     library.fasternet_training_kind.restype = ctypes.c_char_p
     library.fasternet_pass_create.restype = ctypes.c_void_p
     library.fasternet_pass_destroy.argtypes = [ctypes.c_void_p]
-    library.fasternet_orthogonal.argtypes = [_int, _FLOATS, _long, _long, _long, _int, _FLOATS, _int]
+    library.fasternet_muon.argtypes = [_int, ctypes.POINTER(_MuonMatrix), _long, ctypes.POINTER(_MuonSettings), _int]
     for function in (library.fasternet_forward, library.fasternet_backward):
         function.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Network), ctypes.POINTER(_Batch), _FLOATS, _int]
     return library
@@ -144,8 +147,11 @@ class NativeKernels:
         return x.dtype == paddle.float32 and x.stop_gradient and x.place.is_cpu_place()
 
     def __call__(self, model, x):
-        """[N, C, H, W] to the last stage's map, with gradients for the weights."""
-        return _Trunk.apply(_Task(self, model, len(x)), x, *_weights(model))
+        """[N, C, H, W] to features [N, feature_dim], with gradients for the weights."""
+        pool, conv, act = model.avgpool_pre_head
+        pooled = pool(_Trunk.apply(_Task(self, model, len(x)), x, *_weights(model))).flatten(1)
+        # at one pixel an image Paddle's convolution on a CPU is many times slower than the product that it is
+        return act(paddle.matmul(pooled, conv.weight.flatten(1), transpose_y=True))
 
     def take_pass(self):
         """A pass for one forward and its backward."""
@@ -154,13 +160,15 @@ class NativeKernels:
     def give_back(self, done):
         self._idle.append(done)
 
-    def orthogonal(self, x, iterations, coefficients):
-        """``optimizers.orthogonal``, in place: float32 [B, rows, columns], rows <= columns, contiguous."""
-        count, rows, columns = x.shape
-        numbers = (_float * 3)(*coefficients)
-        if _library().fasternet_orthogonal(self._number, _address(x), count, rows, columns, iterations, numbers, self.threads):
-            raise MemoryError(f"no memory for matrices of shape {x.shape}")
-        return x
+    def muon(self, matrices, momenta, rate, decay, momentum, size, coefficients, iterations):
+        """A step of ``optimizers.Muon`` for weights that are matrices [out, in * k * k]. Changes both lists' tensors."""
+        shapes = [(matrix.shape[0], matrix.size // matrix.shape[0]) for matrix in matrices]
+        table = (_MuonMatrix * len(matrices))(*(
+            _MuonMatrix(_address(matrix), _address(moment), _address(matrix.grad), *shape)
+            for matrix, moment, shape in zip(matrices, momenta, shapes)))
+        settings = _MuonSettings(rate, decay, momentum, size, *coefficients, iterations)
+        if _library().fasternet_muon(self._number, table, len(matrices), ctypes.byref(settings), self.threads):
+            raise MemoryError(f"no memory for a step of Muon on matrices of shapes {sorted(set(shapes))}")
 
 
 class _Task:

@@ -52,24 +52,16 @@ class Muon:
     al. 2025, https://arxiv.org/abs/2502.16982: it is scaled to the size that AdamW's has, so that one learning rate and
     one decay serve both.
 
-    Weights of one shape are treated as one array [B, rows, columns], lying (rows <= columns).
-
     Args:
         matrices: parameters to treat so.
         rest: a ``paddle.optimizer.AdamW`` for the other parameters, whose learning rate this takes.
         weight_decay: of the matrices.
-        kernels: ``NativeKernels`` to make the updates orthogonal with; None: by Paddle.
-
-    Attributes:
-        groups: {(rows, columns): parameters}.
+        kernels: ``NativeKernels``, which do a step of the matrices many times as fast; None: by Paddle.
     """
 
     def __init__(self, matrices, rest, weight_decay, kernels=None):
         self._rest, self._weight_decay, self._kernels = rest, weight_decay, kernels
-        self.groups = {}
-        for parameter in matrices:
-            self.groups.setdefault(tuple(_lying(parameter).shape), []).append(parameter)
-        self._momenta = {shape: paddle.zeros([len(group), *shape]) for shape, group in self.groups.items()}
+        self.matrices, self._momenta = list(matrices), [paddle.zeros_like(matrix) for matrix in matrices]
         # GradScaler divides the gradients of these
         self._parameter_list = [*matrices, *rest._parameter_list]
         self._param_groups = self._parameter_list
@@ -78,17 +70,22 @@ class Muon:
     def step(self):
         """Update all parameters from their gradients."""
         rate = self.get_lr()
-        for shape, group in self.groups.items():
-            gradient = paddle.stack([_lying(parameter.grad) for parameter in group])
-            momentum = self._momenta[shape]
-            paddle.assign(_MOMENTUM * momentum + (1 - _MOMENTUM) * gradient, momentum)
-            update = orthogonal((1 - _MOMENTUM) * gradient + _MOMENTUM * momentum, self._kernels)
-            update = update * (rate * _SIZE_OF_ADAMW * math.sqrt(shape[1]))
-            for parameter, part in zip(group, update.unbind()):
-                part = part if _lies(parameter) else part.T
-                kept = parameter * (1 - rate * self._weight_decay)
-                paddle.assign(kept - part.reshape(parameter.shape), parameter)
+        if self._kernels is not None:
+            self._kernels.muon(self.matrices, self._momenta, rate, self._weight_decay, _MOMENTUM, _SIZE_OF_ADAMW,
+                               _COEFFICIENTS, _ITERATIONS)
+        else:
+            for parameter, momentum in zip(self.matrices, self._momenta):
+                self._update(parameter, momentum, rate)
         self._rest.step()
+
+    def _update(self, parameter, momentum, rate):
+        gradient = parameter.grad
+        paddle.assign(_MOMENTUM * momentum + (1 - _MOMENTUM) * gradient, momentum)
+        update = ((1 - _MOMENTUM) * gradient + _MOMENTUM * momentum).reshape([parameter.shape[0], -1])
+        rows, columns = update.shape
+        update = orthogonal(update) if rows <= columns else orthogonal(update.T).T
+        update = update * (rate * _SIZE_OF_ADAMW * math.sqrt(max(rows, columns)))
+        paddle.assign(parameter * (1 - rate * self._weight_decay) - update.reshape(parameter.shape), parameter)
 
     def clear_grad(self):
         for parameter in self._parameter_list:
@@ -101,43 +98,24 @@ class Muon:
         return self._rest.get_lr()
 
     def state_dict(self):
-        return {**self._rest.state_dict(),
-                **{_momentum_name(shape): momentum for shape, momentum in self._momenta.items()}}
+        return {**self._rest.state_dict(), **dict(zip(map(_momentum_name, self.matrices), self._momenta))}
 
     def set_state_dict(self, state):
         state = dict(state)
-        for shape, momentum in self._momenta.items():
-            momentum.set_value(state.pop(_momentum_name(shape)))
+        for parameter, momentum in zip(self.matrices, self._momenta):
+            momentum.set_value(state.pop(_momentum_name(parameter)))
         self._rest.set_state_dict(state)
 
 
-def _lies(weight):
-    """Whether a weight as a matrix [out, in * k * k] has no more rows than columns."""
-    return weight.shape[0] ** 2 <= weight.size
+def _momentum_name(parameter):
+    return f"{parameter.name}_muon"
 
 
-def _lying(weight):
-    """That matrix, turned where it has."""
-    matrix = weight.reshape([weight.shape[0], -1])
-    return matrix if _lies(weight) else matrix.T
-
-
-def _momentum_name(shape):
-    return f"muon_{shape[0]}x{shape[1]}"
-
-
-def orthogonal(x, kernels=None):
-    """The nearest matrices with orthonormal rows, roughly: singular values near 1.
-
-    Args:
-        x: float32 [B, rows, columns], rows <= columns.
-        kernels: ``NativeKernels``, which do this in their own precision and several times as fast, changing ``x``.
-    """
-    if kernels is not None:
-        return kernels.orthogonal(x, _ITERATIONS, _COEFFICIENTS)
+def orthogonal(x):
+    """The nearest matrix with orthonormal rows, roughly: singular values near 1. x float32 [rows, columns], rows <= columns."""
     a, b, c = _COEFFICIENTS
-    linear = a * paddle.eye(x.shape[1])
-    x = x / (x.square().sum([1, 2], keepdim=True).sqrt() + 1e-7)
+    linear = a * paddle.eye(x.shape[0])
+    x = x / (x.square().sum().sqrt() + 1e-7)
     for _ in range(_ITERATIONS):
         square = paddle.matmul(x, x, transpose_y=True)
         x = paddle.matmul(linear + b * square + paddle.matmul(square, c * square), x)
@@ -149,16 +127,15 @@ def moments(model, optimizer):
 
     Paddle numbers parameters through a process's life, so its own names are not those of the next process.
     """
-    muon = optimizer if isinstance(optimizer, Muon) else None
-    matrices = {parameter.name for group in muon.groups.values() for parameter in group} if muon else set()
-    found = [(f"{parameter.name}_{moment}_0", f"optimizer/{name}/{moment}",
-              (1,) if moment.endswith("_acc") else tuple(parameter.shape))
-             for name, parameter in model.named_parameters()
-             if not parameter.stop_gradient and parameter.name not in matrices
-             for moment in ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")]
-    if muon:
-        found += [(_momentum_name(shape), f"optimizer/{_momentum_name(shape)}", (len(group), *shape))
-                  for shape, group in muon.groups.items()]
+    matrices = {parameter.name for parameter in optimizer.matrices} if isinstance(optimizer, Muon) else set()
+    found = []
+    for name, parameter in model.named_parameters():
+        if parameter.name in matrices:
+            found.append((_momentum_name(parameter), f"optimizer/{name}/momentum", tuple(parameter.shape)))
+        elif not parameter.stop_gradient:
+            found += [(f"{parameter.name}_{moment}_0", f"optimizer/{name}/{moment}",
+                       (1,) if moment.endswith("_acc") else tuple(parameter.shape))
+                      for moment in ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")]
     return found
 
 

@@ -50,18 +50,27 @@ public:
     virtual void backward(const TrainNetwork &, const Batch &, const float *d_map, Pool &) = 0;
 };
 
-// Matrices [count, rows, columns] to nearly orthogonal ones, in place; no more rows than columns.
-class Orthogonal {
+// A weight that Muon updates as a matrix [rows, columns].
+struct MuonMatrix {
+    float *weight, *momentum;
+    const float *gradient;
+    long rows, columns;
+};
+struct MuonSettings {
+    float rate, decay, momentum, size;  // size: root mean square of an update at a rate of 1
+    float a, b, c;
+    int iterations;
+};
+class Muon {
 public:
-    virtual ~Orthogonal() {}
-    virtual void run(float *matrices, long count, long rows, long columns, int iterations, const float *coefficients,
-                     Pool &) = 0;
+    virtual ~Muon() {}
+    virtual void step(const MuonMatrix *matrices, long count, const MuonSettings &, Pool &) = 0;
 };
 
 // What an instruction set offers.
 struct Training {
     Pass *(*new_pass)();
-    Orthogonal *(*new_orthogonal)();
+    Muon *(*new_muon)();
 };
 extern const Training training_bf16_amx, training_fp32_avx512, training_fp32_avx2, training_fp32_plain;
 

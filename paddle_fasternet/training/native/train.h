@@ -18,11 +18,11 @@ constexpr long CHUNK_BYTES = 640 << 10;  // of the hidden layer at once
 #include "slopes.h"
 #include "factors.h"
 #include "trunk.h"
-#include "orthogonal.h"
+#include "muon.h"
 #include "registers.h"
 
 template <class A> constexpr Training training_of() {
-    return {[]() -> Pass * { return new Trunk<A>; }, []() -> Orthogonal * { return new Orthogonalisation<A>; }};
+    return {[]() -> Pass * { return new Trunk<A>; }, []() -> Muon * { return new MuonOf<A>; }};
 }
 
 }  // namespace INSTRUCTIONS

@@ -33,7 +33,7 @@ constexpr int KIND_COUNT = sizeof(KINDS) / sizeof(KINDS[0]);
 struct Shared {
     std::mutex mutex;
     Pool *pool = nullptr;
-    Orthogonal *orthogonal[KIND_COUNT] = {};
+    Muon *muon[KIND_COUNT] = {};
 
     Pool &threads(int count) {
         if (!pool || pool->size() != count) {
@@ -90,12 +90,11 @@ int fasternet_backward(void *pass, const TrainNetwork *net, const Batch *batch, 
     return guarded([&](Shared &s) { ((Pass *)pass)->backward(*net, *batch, d_map, s.threads(threads)); });
 }
 
-// matrices [count, rows, columns], rows <= columns, in place; coefficients a, b, c. 0, or 1: out of memory.
-int fasternet_orthogonal(int kind, float *matrices, long count, long rows, long columns, int iterations,
-                         const float *coefficients, int threads) {
+// One step for all matrices. 0, or 1: out of memory.
+int fasternet_muon(int kind, const MuonMatrix *matrices, long count, const MuonSettings *settings, int threads) {
     return guarded([&](Shared &s) {
-        if (!s.orthogonal[kind]) s.orthogonal[kind] = KINDS[kind].training.new_orthogonal();
-        s.orthogonal[kind]->run(matrices, count, rows, columns, iterations, coefficients, s.threads(threads));
+        if (!s.muon[kind]) s.muon[kind] = KINDS[kind].training.new_muon();
+        s.muon[kind]->step(matrices, count, *settings, s.threads(threads));
     });
 }
 
