@@ -1,0 +1,115 @@
+// BatchNorm over the batch and the activation behind it, of rows.
+
+// Per channel. Forward: z = scale x + shift. Backward: the gradient at x is scale dz + slope x + offset.
+struct Norm {
+    Buffer<float> mean, inverse, scale, shift, slope, offset;
+    void grow(long channels) {
+        for (Buffer<float> *b : {&mean, &inverse, &scale, &shift, &slope, &offset}) b->grow(channels);
+    }
+};
+
+static inline void add(float *to, vec v) {
+    vec sum;
+    std::memcpy(&sum, to, sizeof sum);
+    sum += v;
+    std::memcpy(to, &sum, sizeof sum);
+}
+static inline vec take(const float *from) {
+    vec v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
+// 0 in the first `count` lanes, 1 behind.
+static inline vec from_channel(long count) {
+    vec v{};
+    for (long i = 0; i < LANES; i++) v[i] = i < count ? 0.f : 1.f;
+    return v;
+}
+
+template <class A> static inline vec activate(vec x, int act) {
+    if (act == TRAIN_GELU) return A::rough ? gelu_rough(x) : gelu(x);
+    return act == TRAIN_RELU ? larger(x, vec{}) : x;
+}
+template <class A> static inline void activate(vec x, int act, vec &value, vec &slope) {
+    if (act == TRAIN_GELU) A::rough ? gelu_rough(x, value, slope) : gelu(x, value, slope);
+    else if (act == TRAIN_RELU) value = larger(x, vec{}), slope = step_up(x);
+    else value = x, slope = all(1.f);
+}
+// Rows of z = act(scale x + shift).
+template <class A, int ACT, class V>
+static void normalise_as(V *to, long to_stride, const V *from, long stride, long rows, long columns, const Norm &n) {
+    for (long c = 0; c < columns; c += LANES) {
+        const vec scale = take(n.scale.data() + c), shift = take(n.shift.data() + c);
+        for (long r = 0; r < rows; r++)
+            A::store(to + r * to_stride + c, activate<A>(A::load(from + r * stride + c) * scale + shift, ACT));
+    }
+}
+template <class A, class V>
+static void normalise(V *to, long to_stride, const V *from, long stride, long rows, long columns, const Norm &n,
+                      int act) {
+    // few rows at once, so that what is read for one column is still there for the next
+    for (long r = 0; r < rows; r += 16) {
+        const long count = lesser(16, rows - r);
+        V *target = to + r * to_stride;
+        const V *source = from + r * stride;
+        if (act == TRAIN_GELU) normalise_as<A, TRAIN_GELU>(target, to_stride, source, stride, count, columns, n);
+        else if (act == TRAIN_RELU) normalise_as<A, TRAIN_RELU>(target, to_stride, source, stride, count, columns, n);
+        else normalise_as<A, TRAIN_NONE>(target, to_stride, source, stride, count, columns, n);
+    }
+}
+// Rows of scale dz + slope x + offset.
+template <class A, class V>
+static void denormalise(V *to, long to_stride, const V *dz, const V *x, long stride, long rows, long columns,
+                        const Norm &n) {
+    for (long top = 0; top < rows; top += 16)
+        for (long c = 0; c < columns; c += LANES) {
+            const vec scale = take(n.scale.data() + c), slope = take(n.slope.data() + c);
+            const vec offset = take(n.offset.data() + c);
+            for (long r = top; r < lesser(rows, top + 16); r++)
+                A::store(to + r * to_stride + c,
+                         A::load(dz + r * stride + c) * scale + A::load(x + r * stride + c) * slope + offset);
+        }
+}
+
+// All threads' sums of x and x^2 to scale and shift.
+template <class Own>
+static void finish_statistics(const Team &team, const std::vector<Own> &own, const TrainNetwork &net,
+                              const TrainNorm &t, Norm &n, long channels, long padded, double count) {
+    team.wait();
+    long begin, end;
+    team.share(padded, 16, begin, end);
+    for (long c = begin; c < end; c++) {
+        double sum = 0, squares = 0;
+        for (int i = 0; i < team.size; i++) sum += own[i].first.data()[c], squares += own[i].second.data()[c];
+        const double mean = sum / count;
+        double variance = squares / count - mean * mean;
+        if (variance < 0) variance = 0;
+        const bool real = c < channels;
+        n.mean.data()[c] = (float)mean;
+        n.inverse.data()[c] = (float)(1 / std::sqrt(variance + net.epsilon));
+        n.scale.data()[c] = real ? t.gamma[c] * n.inverse.data()[c] : 0;
+        n.shift.data()[c] = real ? t.beta[c] - (float)mean * n.scale.data()[c] : 0;
+        if (!real) continue;
+        t.mean[c] = net.momentum * t.mean[c] + (1 - net.momentum) * (float)mean;
+        t.variance[c] = net.momentum * t.variance[c] + (1 - net.momentum) * (float)variance;
+    }
+    team.wait();
+}
+// All threads' sums of dz and dz (x - mean) to what the gradient at x needs.
+template <class Own>
+static void finish_gradient(const Team &team, const std::vector<Own> &own, const TrainNorm &t, Norm &n, long channels,
+                            long padded, double count) {
+    team.wait();
+    long begin, end;
+    team.share(padded, 16, begin, end);
+    for (long c = begin; c < end; c++) {
+        double sum = 0, product = 0;
+        for (int i = 0; i < team.size; i++) sum += own[i].first.data()[c], product += own[i].second.data()[c];
+        const double inverse = n.inverse.data()[c], scale = n.scale.data()[c];
+        const double slope = -scale * inverse * inverse * product / count;
+        n.slope.data()[c] = (float)slope;
+        n.offset.data()[c] = (float)(-scale * sum / count - slope * n.mean.data()[c]);
+        if (c < channels) t.d_gamma[c] = (float)(inverse * product), t.d_beta[c] = (float)sum;
+    }
+    team.wait();
+}
