@@ -1,27 +1,28 @@
 # make demo       environment, then a first training with pictures in work/demo (under five minutes on two cores)
 # make test       environment, ruff and the tests
 # make interpretdl InterpretDL in the environment, without the old versions it asks for (make test has it)
+# make notebooks  every notebook from top to bottom in quick mode, about five minutes on two cores; changes nothing
+# make notebooks-full  as they stand, with all their training; their outputs are written into notebooks/
 # make test-paddle26, make lint, make bench, make clean
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test interpretdl test-paddle26 lint bench clean
-
-# Those that send signals to their own process have one to themselves: beside the engines of tests/test_deploy.py a SIGINT
-# has crashed it, in about every third run.
-define PYTEST
-$(1)/bin/python -m pytest -q --ignore tests/test_resume.py
-$(1)/bin/python -m pytest -q tests/test_resume.py
-endef
+.PHONY: demo test notebooks notebooks-full interpretdl test-paddle26 lint bench clean
 
 demo: $(VENV)/demo.ready
 	OMP_NUM_THREADS=$$(nproc) $(VENV)/bin/paddle-fasternet demo --out work/demo
 
 test: $(VENV)/test.ready $(VENV)/interpretdl.ready lint
-	$(call PYTEST,$(VENV))
+	$(VENV)/bin/python -m pytest -q
+
+notebooks: $(VENV)/notebooks.ready
+	$(VENV)/bin/python tests/run_notebooks.py
+
+notebooks-full: $(VENV)/notebooks.ready
+	$(VENV)/bin/python tests/run_notebooks.py --full
 
 test-paddle26: .venv-paddle26/ready
-	$(call PYTEST,.venv-paddle26)
+	.venv-paddle26/bin/python -m pytest -q
 
 interpretdl: $(VENV)/interpretdl.ready
 
@@ -56,6 +57,10 @@ $(VENV)/demo.ready: $(VENV)/bin/pip setup.py
 
 $(VENV)/test.ready: $(VENV)/demo.ready
 	$(VENV)/bin/pip install -q -e ".[dev,deploy]"
+	touch $@
+
+$(VENV)/notebooks.ready: $(VENV)/test.ready
+	$(VENV)/bin/pip install -q -e ".[notebooks]"
 	touch $@
 
 # The wheel brings a package named tests along, which must not stand before anybody's own.

@@ -110,3 +110,43 @@ def test_class_accuracy():
     ax = plots.plot_class_accuracy([0, 0, 1, 2], [0, 1, 1, 0], ["a", "b", "c"])
     assert [bar.get_width() for bar in ax.patches] == [0.5, 1, 0]
     assert ax.lines[0].get_xdata()[0] == 0.5
+
+
+def epochs(accuracies, seconds):
+    history = History()
+    for number, (accuracy, at) in enumerate(zip(accuracies, seconds), 1):
+        history.add_epoch({"epoch": number, "step": number, "val_loss": 1.0, "val_acc": accuracy, "seconds": at})
+    return history
+
+
+def test_accuracy_is_the_mean_over_seeds():
+    runs = {"a": [epochs([0.2, 0.5], [10, 20]), epochs([0.4, 0.6], [12, 24])], "b": [epochs([0.1, 0.3], [5, 9])]}
+    by_epoch, by_time = plots.plot_accuracy(runs)
+    name = "a: 55.00 ± 7.07 % (n=2)"
+    np.testing.assert_allclose(lines(by_epoch)[name], [[1, 0.3], [2, 0.55]])
+    np.testing.assert_allclose(lines(by_time)[name], [[11, 0.3], [22, 0.55]])
+    np.testing.assert_allclose(lines(by_time)["b: 30.00 %"], [[5, 0.1], [9, 0.3]])
+    band = by_epoch.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == pytest.approx((0.2, 0.6))
+
+
+@pytest.mark.parametrize("histories", [[], [History()], [epochs([0.1], [1]), epochs([0.1, 0.2], [1, 2])]])
+def test_accuracy_refuses(histories):
+    with pytest.raises(ValueError, match="runs.'a'. must be one or more histories with equally many epochs"):
+        plots.plot_accuracy({"a": histories})
+    assert not plt.get_fignums()
+
+
+def test_tradeoff():
+    row = {"network": "a", "images": 100, "median": 0.5, "low": 0.4, "high": 0.8, "accuracy": [0.8, 0.9]}
+    eager, engine = plots.plot_tradeoff({"eager": [row], "engine": [{**row, "median": 0.1, "low": 0.1, "high": 0.1}]},
+                                        [("then", 500, 0.7)])
+    named = [[(text.get_text(), *text.xy) for text in ax.texts] for ax in (eager, engine)]
+    assert named == [[("a", 200, pytest.approx(0.85)), ("then", 500, 0.7)], [("a", 1000, pytest.approx(0.85))]]
+    assert eager.collections[0].get_segments()[0][:, 0] == pytest.approx([125, 250])
+    assert [line.get_fillstyle() for line in eager.lines if line.get_xdata()[0] == 500] == ["none"]
+    assert [ax.get_title() for ax in (eager, engine)] == ["eager", "engine"]
+
+
+def test_shares_in_words():
+    assert plots.describe_shares([0.9]) == "90.00 %" and plots.describe_shares([0.9, 0.92]) == "91.00 ± 1.41 % (n=2)"

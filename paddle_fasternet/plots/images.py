@@ -1,6 +1,7 @@
 """Figures of images and their classes."""
 import numpy as np
 
+from .._check import check_number
 from .style import INK, RIGHT, TRAIN, VAL, WRONG, new_figure, plain
 
 
@@ -17,6 +18,12 @@ def show_images(imgs, num_rows, num_cols, pred=None, gt=None, scale=1.5, figure=
     Returns:
         The axes, a flat array.
     """
+    num_rows, num_cols = (check_number(argument, value, low=1, high=1000, integer=True)
+                          for argument, value in (("num_rows", num_rows), ("num_cols", num_cols)))
+    scale = check_number("scale", scale, low=0.1, high=100)
+    for argument, values in (("imgs", imgs), ("pred", pred), ("gt", gt)):
+        if not np.iterable(values) and (values is not None or argument == "imgs"):
+            raise TypeError(f"{argument}={values!r} must be a list or an array")
     names = [None if values is None else [str(value) for value in values] for values in (pred, gt)]
     shown = min(len(imgs), num_rows * num_cols)
     for argument, values in zip(("pred", "gt"), names):

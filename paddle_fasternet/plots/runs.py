@@ -1,4 +1,4 @@
-"""Figures of a training run."""
+"""Figures of training runs."""
 import numpy as np
 
 from .style import INK, TRAIN, VAL, new_figure, plain
@@ -36,13 +36,95 @@ def plot_history(history, figure=None):
     return axes
 
 
+def plot_accuracy(runs, figure=None):
+    """Draw validation accuracy over epochs and over seconds: the mean over seeds, between the lowest and the highest.
+
+    Args:
+        runs: {name: [``History``, ...]}, for each name runs that differ in their seed.
+
+    Raises:
+        ValueError: a name has no run, a run no epoch, or runs of one name differ in their epochs.
+    """
+    for name, histories in runs.items():
+        counts = sorted({len(history.epochs) for history in histories})
+        if len(counts) != 1 or not counts[0]:
+            raise ValueError(f"runs[{name!r}] must be one or more histories with equally many epochs; they have "
+                             f"{counts}")
+    axes = new_figure(figure, 12, 4.6).subplots(1, 2, sharey=True)
+    for number, (name, histories) in enumerate(runs.items()):
+        accuracy = np.array([[epoch["val_acc"] for epoch in history.epochs] for history in histories])
+        seconds = np.mean([[epoch["seconds"] for epoch in history.epochs] for history in histories], 0)
+        for ax, x in zip(axes, (np.arange(accuracy.shape[1]) + 1, seconds)):
+            ax.plot(x, accuracy.mean(0), color=f"C{number}", linewidth=1.8, marker="o", markersize=3,
+                    label=f"{name}: {describe_shares(accuracy[:, -1])}")
+            ax.fill_between(x, accuracy.min(0), accuracy.max(0), color=f"C{number}", alpha=0.2, linewidth=0)
+    for ax, label in zip(axes, ("epochs", "seconds of training and validation")):
+        ax.set_xlabel(label)
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        plain(ax)
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
+    axes[0].set_ylabel("validation accuracy")
+    if runs:
+        axes[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="after the last epoch",
+                       alignment="left")
+    return axes
+
+
+def plot_tradeoff(panels, reference=(), figure=None):
+    """Draw accuracy against speed: accuracies of all seeds and their mean, throughput with its quartiles.
+
+    Args:
+        panels: {title: rows of ``compare_networks``, each with "accuracy", the shares of all seeds}.
+        reference: (name, images/s, accuracy) of other origin, drawn hollow in the first panel.
+
+    Returns:
+        The axes, an array.
+    """
+    from matplotlib.ticker import LogLocator
+    axes = new_figure(figure, 6.5 * len(panels), 5).subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, rows) in zip(axes, panels.items()):
+        points, others = [], []
+        for number, row in enumerate(rows):
+            rate, slow, fast = (row["images"] / row[key] for key in ("median", "high", "low"))
+            shares, color = np.asarray(row["accuracy"], float), f"C{number}"
+            ax.errorbar(rate, shares.mean(), xerr=[[rate - slow], [fast - rate]], color=color, marker="o",
+                        markersize=8, capsize=3, linestyle="")
+            ax.plot([rate] * len(shares), shares, color=color, marker="_", linewidth=1)
+            points.append((rate, shares.mean(), row["network"], color))
+        for name, rate, share in reference if ax is axes[0] else ():
+            ax.plot(rate, share, color=INK, marker="o", markersize=8, fillstyle="none", linestyle="")
+            others.append((rate, share, name, INK))
+        # neighbours' names above and below in turn, so that they do not meet
+        for number, (rate, share, name, color) in [*enumerate(sorted(points)), *enumerate(sorted(others))]:
+            ax.annotate(name, (rate, share), color=color, fontsize=9, ha="center", textcoords="offset points",
+                        xytext=(0, (9, -16)[number % 2]))
+        ax.set(xscale="log", xlabel="images/s")
+        ax.set_title(title, fontsize=10, color=INK)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.xaxis.set_minor_formatter("")
+        ax.margins(0.15)
+        plain(ax)
+    axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
+    axes[0].set_ylabel("validation accuracy")
+    return axes
+
+
+def describe_shares(shares):
+    """A share in percent; of several the mean, the standard deviation, and how many."""
+    shares = 100 * np.asarray(shares, float)
+    if len(shares) == 1:
+        return f"{shares[0]:.2f} %"
+    return f"{shares.mean():.2f} ± {shares.std(ddof=1):.2f} % (n={len(shares)})"
+
+
 def _curves(record, quantity):
     """{"train" | "val": (steps, values)} out of a ``History`` or a record."""
     record, curves = getattr(record, "record", record), {}
     for part in ("train", "val"):
         try:
             steps, values = np.asarray(record[part]["iter"], float), np.asarray(record[part][quantity], float)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"record has no record[{part!r}][{quantity!r}] with its 'iter'") from error
         if len(steps) != len(values):
             raise ValueError(f"record[{part!r}] has {len(values)} values of {quantity!r} for {len(steps)} steps")

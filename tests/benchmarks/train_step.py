@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=2 python tests/benchmarks/train_step.py --torch-python PYTHON_THAT_HAS_TORCH
 
-A step is all that ``fit`` does with a batch in memory: forward, loss with smoothing, backward, AdamW. Contenders take
-turns; PyTorch, by the few lines of ``torch_fasternet.py``, has a process of its own.
+A step is all that ``fit`` does with a batch in memory: forward, loss with smoothing, backward, AdamW (or Muon, which
+PyTorch is not asked for). Contenders take turns; PyTorch, by the few lines of ``torch_fasternet.py``, has a process of
+its own.
 """
 import argparse
 import itertools
@@ -17,7 +18,7 @@ from paddle_fasternet._files import make_folder, write_json
 from paddle_fasternet.benchmark import machine
 from paddle_fasternet.training.optimizers import build_optimizer
 from paddle_fasternet.training.parallel import Processes
-from paddle_fasternet.training.trainer import _make_step
+from paddle_fasternet.training.trainer import _choose_kernels, _make_step
 
 CLASSES = 10
 SETTINGS = {  # name: (side, patch_size, batch)
@@ -26,9 +27,10 @@ SETTINGS = {  # name: (side, patch_size, batch)
     "224/4": (224, 4, 32),
 }
 OURS = {
-    "ours, fp32": {"kernels": "native"},
+    "ours, fp32": {"kernels": "native", "amp": "off"},
     "ours, bf16": {"kernels": "native", "amp": "bfloat16"},
-    "Paddle eager, fp32": {"kernels": "paddle"},
+    "ours, bf16, Muon": {"kernels": "native", "amp": "bfloat16", "optimizer": "muon"},
+    "Paddle eager, fp32": {"kernels": "paddle", "amp": "off"},
 }
 PEERS = {f"PyTorch {layout}, {precision}": {"layout": layout, "precision": precision}
          for layout, precision in itertools.product(("plain", "channels_last", "compiled"), ("fp32", "bf16"))}
@@ -40,7 +42,9 @@ def our_step(changes, size, patch_size, batch):
     paddle.seed(0)
     model = config.build_model(CLASSES)
     model.train()
-    step, _ = _make_step(model, build_optimizer(model, config), config, Processes())
+    processes = Processes()
+    dtype = _choose_kernels(model, config, processes)
+    step, _ = _make_step(model, build_optimizer(model, config), config, processes, dtype)
     images = paddle.to_tensor(np.random.RandomState(0).rand(batch, 3, size, size).astype(np.float32))
     labels = paddle.arange(batch) % CLASSES
     return lambda: float(step(images, labels)[0])

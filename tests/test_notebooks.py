@@ -1,0 +1,107 @@
+"""The notebooks as they are committed; `make notebooks` runs them."""
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+from run_notebooks import NOTEBOOKS, WIDGET, complaints, outputs, tidy
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "notebooks"
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+MACHINE_PATH = re.compile(r"(?<![\w./])/(?:work|tmp|root|home|mnt|usr|opt|Users)\b")
+
+
+@pytest.fixture(params=NOTEBOOKS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(name):
+    return json.loads((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))
+
+
+def cells(notebook, kind):
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind]
+
+
+def test_these_are_all():
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(NOTEBOOKS)
+
+
+def test_parameters(name, notebook):
+    tagged = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ())]
+    assert len(tagged) == 1 and tagged[0] is notebook["cells"][2]
+    tree = ast.parse("".join(tagged[0]["source"])).body
+    assert all(isinstance(statement, ast.Assign) for statement in tree)
+    named = {statement.targets[0].id: statement.value for statement in tree}
+    assert {"data", "out_dir", "quick"} <= set(named) and named["quick"].value is False
+    if name in ("FasterNet", "DWConv", "Compare"):
+        assert {"recipe", "model", "epochs", "image_size"} <= set(named)
+
+
+def test_thin(name, notebook):
+    assert (FOLDER / f"{name}.ipynb").stat().st_size <= 1 << 20
+    for number, source in enumerate(cells(notebook, "code")):
+        assert len(source.splitlines()) <= 15, source
+        used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}  # no %magic, no !command
+        assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(source))), source
+        assert number == 0 or not used & {"subprocess", "pip"}, "only the first code cell may install"
+
+
+def test_both_languages(notebook):
+    first, *_ = texts = cells(notebook, "markdown")
+    assert first.startswith("# ") and "您会看到 / You will see" in first and "用时 / Time" in first
+    headings = [line for text in texts for line in text.splitlines() if line.startswith("#")]
+    for line in headings:
+        chinese, _, english = line.rpartition(" / ")
+        assert CHINESE.search(chinese) and not CHINESE.search(english) and re.search("[A-Za-z]{3}", english), line
+
+
+def test_no_path_of_a_machine(notebook):
+    shown = [text for _, output in outputs(notebook)
+             for text in ["".join(output.get("text", "")), *("".join(value) for kind, value in
+                                                            output.get("data", {}).items() if kind.startswith("text"))]]
+    for text in [*cells(notebook, "code"), *cells(notebook, "markdown"), *shown]:
+        assert not MACHINE_PATH.search(text), MACHINE_PATH.search(text)
+
+
+def test_outputs_are_of_one_run_from_top_to_bottom(name, notebook):
+    executed = [cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert executed == list(range(1, len(executed) + 1)), f"python tests/run_notebooks.py --full {name} writes them"
+    assert not any(output["output_type"] == "error" for _, output in outputs(notebook))
+    assert not complaints(notebook)
+    assert notebook == tidy(json.loads(json.dumps(notebook)))
+
+
+def test_one_road_for_two_mixers():
+    """FasterNet and DWConv differ in the title, in one paragraph and in the mixer."""
+    ours, theirs = (json.loads((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))
+                    for name in ("FasterNet", "DWConv"))
+    assert len(ours["cells"]) == len(theirs["cells"])
+    code, prose = ([pair for pair in zip(cells(ours, kind), cells(theirs, kind)) if pair[0] != pair[1]]
+                   for kind in ("code", "markdown"))
+    assert len(code) == 1 and code[0][0].replace('"pconv"', '"dwconv"', 1) == code[0][1] and len(prose) == 2
+
+
+def test_first_screen_of_the_readmes_shows_a_picture_of_the_notebooks():
+    picture = "work/results/mixers.png"
+    for readme in ("README.md", "README.zh-CN.md"):
+        assert f"({picture})" in (ROOT / readme).read_text(encoding="utf-8")[:1500], readme
+    assert (ROOT / picture).stat().st_size < 150_000, "python tests/run_notebooks.py --full Compare writes it"
+
+
+def executed(*shown, **metadata):
+    return {"metadata": {"kernelspec": {}, "language_info": {}, **metadata}, "cells": [
+        {"cell_type": "code", "metadata": {"tags": ["parameters"], **metadata}, "outputs": list(shown)}]}
+
+
+def test_complaints_and_tidying():
+    picture, bar = ({"output_type": "display_data", "data": {kind: "..."}} for kind in ("image/png", WIDGET))
+    warning = {"output_type": "stream", "name": "stderr", "text": ["be", "ware\n"]}
+    assert complaints(executed(picture, bar)) == []
+    assert complaints(executed(picture, warning)) == ["cell 0 wrote to stderr: beware"]
+    assert complaints(executed(bar)) == ["it left no picture"]
+    assert tidy(executed(picture, bar, papermill={"input_path": "here"})) == executed(picture)
