@@ -11,6 +11,8 @@ import urllib.request
 import uuid
 from pathlib import Path
 
+from ._check import check_path
+
 # What disks and folders refuse with: full, over quota, too large a file, read-only, forbidden, broken, a folder.
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR}
 _SEAL = b"\nsha256 "  # and 64 digits: the end of a sealed file
@@ -126,9 +128,7 @@ def write_json(path, content):
 
 def make_folder(argument, path):
     """Make the folder ``path`` where it is missing and make sure that files can be written there."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"{argument}={path!r} must be a path, not {type(path).__name__}")
-    path = Path(os.path.expanduser(path))
+    path = check_path(argument, path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

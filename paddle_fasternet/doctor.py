@@ -10,7 +10,7 @@ import numpy as np
 
 from . import __version__, data, deploy, explain, training
 from .benchmark import machine
-from .data.datasets import _find_cifar10
+from .data.datasets import find_cifar10
 
 # Distributions, of which the first that is there counts
 _NEEDED = (("numpy",), ("matplotlib",), ("pillow",), ("scikit-image",), ("scikit-learn",), ("tqdm",),
@@ -35,8 +35,9 @@ def describe():
         precisions = deploy.offered(engine)
         why = deploy.native.why_not() if engine == "native" else "not installed"
         yield f"  engine {engine}: {', '.join(precisions) or why}"
+    yield f"  training kernels: {', '.join(training.native.kinds()) or deploy.native.why_not()}"
     try:
-        yield f"  CIFAR-10: {_find_cifar10(None) or 'not on this machine, would be downloaded'}"
+        yield f"  CIFAR-10: {find_cifar10(None) or 'not on this machine, would be downloaded'}"
     except FileNotFoundError as error:
         yield f"  CIFAR-10: {error}"
 

@@ -13,7 +13,14 @@ import math
 import paddle
 from paddle import nn
 
-from ._check import check_choice, check_number
+from ._check import check_choice, check_number, check_type
+
+
+def _check_input(x, dim):
+    if paddle.in_dynamic_mode():
+        check_type("input x", x, paddle.Tensor)
+    if x.ndim != 4 or x.shape[1] not in (dim, -1):  # -1: not known while a static graph is built
+        raise ValueError(f"input of shape {list(x.shape)} must be [N, {dim}, H, W]")
 
 
 def _same_conv(channels, kernel_size, groups=1):
@@ -59,8 +66,7 @@ class PConv(nn.Layer):
         self.partial_conv3 = _same_conv(self.dim_conv, kernel_size)  # the name that published weights use
 
     def forward(self, x):
-        if x.shape[1] not in (self.dim, -1):  # -1: not known while a static graph is built
-            raise ValueError(f"input of shape {list(x.shape)} must be [N, {self.dim}, H, W]")
+        _check_input(x, self.dim)
         if self.dim_untouched == 0:
             return self.partial_conv3(x)
         if self.forward_type == "slicing":
@@ -83,6 +89,7 @@ class DWConv(nn.Layer):
         self.conv = _same_conv(dim, kernel_size, groups=dim)
 
     def forward(self, x):
+        _check_input(x, self.conv._in_channels)
         return self.conv(x)
 
 
@@ -107,6 +114,7 @@ class GConv(nn.Layer):
         self.conv = _same_conv(dim, kernel_size, groups=groups)
 
     def forward(self, x):
+        _check_input(x, self.conv._in_channels)
         return self.conv(x)
 
 
@@ -119,6 +127,7 @@ class Conv(nn.Layer):
         self.conv = _same_conv(dim, kernel_size)
 
     def forward(self, x):
+        _check_input(x, self.conv._in_channels)
         return self.conv(x)
 
 
@@ -157,6 +166,8 @@ def drop_path(x, drop_prob=0.0, training=False):
     drop_prob = check_number("drop_prob", drop_prob, low=0, high=1)
     if drop_prob == 0 or not training:
         return x
+    if paddle.in_dynamic_mode():
+        check_type("x", x, paddle.Tensor)
     keep = 1.0 - drop_prob
     kept = paddle.bernoulli(paddle.full([x.shape[0]] + [1] * (x.ndim - 1), keep, dtype="float32"))
     return x * (kept / max(keep, 1e-12)).astype(x.dtype)

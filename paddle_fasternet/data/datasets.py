@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._check import check_choice
+from .._check import check_choice, check_path
 from .._files import download
 from ..safe_pickle import loads
 
@@ -119,7 +119,7 @@ def load_dataset(name="auto", data_file=None):
             raise ValueError(f"data_file={data_file!r} goes with name='cifar10' or 'auto'; the digits are embedded")
         return _digits()
     try:
-        path = _find_cifar10(data_file) or _download_cifar10()
+        path = find_cifar10(data_file) or _download_cifar10()
     except ConnectionError as error:
         if name == "cifar10":
             raise
@@ -136,12 +136,12 @@ def get_cifar10_labels(labels):
     return [CIFAR10_CLASSES[i] for i in labels]
 
 
-def _find_cifar10(data_file):
+def find_cifar10(data_file):
     """The path of the archive on this machine, or None."""
     for origin, value in [("data_file", data_file),
                           ("$PADDLE_FASTERNET_DATA", os.environ.get("PADDLE_FASTERNET_DATA"))]:
         if value:
-            path = Path(value).expanduser()
+            path = check_path(origin, value)
             if not path.exists():
                 raise FileNotFoundError(f"{origin}={str(value)!r}: there is no such file")
             return path

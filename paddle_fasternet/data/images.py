@@ -1,9 +1,10 @@
 """Single images out of files."""
 import contextlib
 import warnings
-from pathlib import Path
 
 import numpy as np
+
+from .._check import check_path
 
 
 def read_image(source):
@@ -20,7 +21,7 @@ def read_image(source):
     if isinstance(source, Image.Image):
         path, opened = "the PIL image", contextlib.nullcontext(source)
     else:
-        path = Path(source).expanduser()
+        path = check_path("image", source)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: there is no such image file")
         opened = None

@@ -40,7 +40,7 @@ class Loader:
         self.augment = augment or Augment("none", None, images.mean, images.std)
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self.seed = check_number("seed", seed, low=0, integer=True)
+        self.seed = check_number("seed", seed, low=0, high=2**63 - 1, integer=True)
         self.workers = check_number("workers", workers, low=0, integer=True)
         self._mirrored_first = np.random.default_rng(self.seed).random(len(images)) < 0.5
         self._next_epoch = 0

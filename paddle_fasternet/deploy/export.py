@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from .. import data
-from .._check import check_choice, check_type
+from .._check import check_choice, check_path, check_type
 from .._files import write_json
 from ..benchmark import count_macs, count_parameters, machine
 from ..model import VARIANTS, FasterNet
@@ -53,6 +53,7 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
             than the network.
     """
     formats = _check_formats(formats)
+    check_type("overwrite", overwrite, bool)
     for argument, images in (("calibration", calibration), ("validation", validation)):
         if images is not None:
             check_type(argument, images, data.ImageSet)
@@ -78,7 +79,7 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
 
 def _check_formats(formats):
     """The formats as a tuple, with what they imply, and with what they need installed."""
-    formats = (formats,) if isinstance(formats, str) else tuple(formats)
+    formats = tuple(formats) if isinstance(formats, (list, tuple, set)) else (formats,)
     for name in formats:
         check_choice("formats", name, FORMATS)
     if not formats:
@@ -91,7 +92,7 @@ def _check_formats(formats):
 
 
 def _check_folder(out_dir, overwrite):
-    out_dir = Path(os.path.realpath(Path(out_dir).expanduser()))
+    out_dir = Path(os.path.realpath(check_path("out_dir", out_dir)))
     if out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
         if not (out_dir / INDEX).is_file():
             raise FileExistsError(f"{out_dir} is there already and is no export: choose another out_dir")

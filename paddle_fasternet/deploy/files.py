@@ -39,7 +39,7 @@ class NetworkFiles:
 
     def __init__(self, source, image_size=None, mean=None, std=None, class_names=None):
         run = None if isinstance(source, nn.Layer) else source
-        if run is not None and not all(hasattr(run, name) for name in ("model", "preprocess", "class_names")):
+        if run is source and not all(hasattr(run, name) for name in ("model", "preprocess", "class_names")):
             raise TypeError(f"{type(source).__name__} is neither a network, nor what load_run returned, nor a folder")
         if run is not None:
             image_size = run.config.image_size if image_size is None else image_size
@@ -47,6 +47,8 @@ class NetworkFiles:
                 run.preprocess.std.ravel() if std is None else std)
             class_names = run.class_names if class_names is None else class_names
         self.network = fuse_conv_bn(source if run is None else run.model)
+        if class_names is not None and (isinstance(class_names, (str, bytes)) or not np.iterable(class_names)):
+            raise TypeError(f"class_names={class_names!r} must be a list of names")
         if image_size is None:
             raise ValueError("image_size=None: a network does not know it; give the side of its input in pixels")
         self.image_size = check_number("image_size", image_size, low=1, integer=True)
@@ -104,8 +106,10 @@ class NetworkFiles:
         """Weights by official name, and what ``NativeNetwork`` must know beside them; ValueError for other networks."""
         if not isinstance(self.network, FasterNet):
             raise ValueError(f"{type(self.network).__name__} is not a FasterNet")
-        arrays = {name: value.numpy() for name, value in self.network.state_dict().items()}
-        return arrays, native_settings(self.network)
+        settings = native_settings(self.network)
+        if settings is None:
+            raise ValueError("the native engine runs FasterNet with PConv or identity mixers and ReLU or GELU alone")
+        return {name: value.numpy() for name, value in self.network.state_dict().items()}, settings
 
     def _temporary(self):
         if self._folder is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import plots
-from .._check import check_choice, check_number
+from .._check import check_choice, check_number, check_path
 from .._files import replacing
 from .predict import pick_labels, predict, predict_function
 from .regression import REGRESSORS, Moments, kernel_weights
@@ -115,9 +115,13 @@ class Explanation:
         Raises:
             ValueError: it is something else.
         """
+        with open(check_path("path", path), "rb") as file:  # the error is its own where there is no such file
+            try:
+                with np.load(file, allow_pickle=False) as stored:
+                    content = dict(stored)
+            except Exception as error:  # damaged archives trip zipfile, zlib and numpy in many ways: one kind of error
+                raise ValueError(f"{path} is not an explanation saved as .npz: {error}") from error
         try:
-            with np.load(Path(path).expanduser(), allow_pickle=False) as stored:
-                content = dict(stored)
             for name in ("labels", "class_names"):
                 if name in content:
                     content[name] = tuple(content[name].tolist())
@@ -125,7 +129,7 @@ class Explanation:
                 if name in content:
                     content[name] = content[name].item()
             return cls(**content)
-        except (ValueError, TypeError, AttributeError, EOFError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not an explanation saved as .npz: {error}") from error
 
 

@@ -85,6 +85,8 @@ def predict_function(model, mean=None, std=None, engine="auto", precision="auto"
     Raises:
         TypeError, ValueError: ``model`` is neither a network nor a function, or mean and std do not go with it.
     """
+    check_choice("engine", engine, ("auto", *ENGINES))
+    check_choice("precision", precision, ("auto", *PRECISIONS))
     if isinstance(model, nn.Layer):
         return LayerPredictor(model, mean, std, engine, precision)
     if not callable(model):

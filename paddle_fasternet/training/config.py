@@ -54,10 +54,10 @@ class TrainConfig:
     early_size: int = _setting(24, "side of the input in the first epochs, if there are early_epochs")
     flip_test: bool = _setting(False, "evaluate with the mean over each image and its mirror image")
     ema_decay: float = _setting(0.0, "decay of the averaged weights that are then evaluated and saved; 0 keeps none")
-    kernels: str = _setting("auto", f"what computes a training step: {', '.join(KERNELS)}; auto takes the native kernels "
-                                    "on a CPU where they can be had")
-    amp: str = _setting("auto", f"mixed precision: {', '.join(AMP_MODES)}; auto uses it on a GPU, and on a CPU with AMX "
-                                "in the native kernels")
+    kernels: str = _setting("auto", f"what computes a step: {', '.join(KERNELS)}; auto takes the native kernels on a "
+                                    "CPU where they can be had")
+    amp: str = _setting("auto", f"mixed precision: {', '.join(AMP_MODES)}; auto uses it on a GPU, and in the native "
+                                "kernels on a CPU with AMX")
     seed: int = _setting(0, "of initialisation, order, augmentation and stochastic depth")
 
     def __post_init__(self):

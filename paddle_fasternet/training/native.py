@@ -1,12 +1,13 @@
 """Training FasterNet on a CPU by our own kernels (the C++ in ``native/``), called through ctypes.
 
-A training step of Paddle on a CPU spends most of its time outside the products: on copies at PConv's split and concat, on
-activations that are written and read again for every normalisation and GELU, and on layouts. Here stem, stages and
+A training step of Paddle on a CPU spends most of its time outside the products: on copies at PConv's split and concat,
+on activations that are written and read again for every normalisation and GELU, and on layouts. Here stem, stages and
 merging layers are one operation of Paddle's autograd: see the head of ``native/trunk.h``. Pooling, the layers behind it
 and the loss stay Paddle's.
 
-The kernels compute what the layers compute, in float32, or with the products' factors and the activations in bfloat16 where
-the processor has AMX (as mixed precision does elsewhere: weights, statistics and gradients of weights stay float32).
+The kernels compute what the layers compute, in float32, or with the products' factors and the activations in bfloat16
+where the processor has AMX (as mixed precision does elsewhere: weights, statistics and gradients of weights stay
+float32).
 """
 import ctypes
 import functools
@@ -33,7 +34,8 @@ def _structure(name, **fields):
 
 
 # as in native/network.h
-_Norm = _structure("Norm", gamma=_FLOATS, beta=_FLOATS, mean=_FLOATS, variance=_FLOATS, d_gamma=_FLOATS, d_beta=_FLOATS)
+_Norm = _structure("Norm", gamma=_FLOATS, beta=_FLOATS, mean=_FLOATS, variance=_FLOATS, d_gamma=_FLOATS,
+                   d_beta=_FLOATS)
 _Block = _structure("Block", mixer=_int, kernel=_int, dim_conv=_int, hidden=_int, conv=_FLOATS, first=_FLOATS, norm=_Norm,
                     second=_FLOATS, scale=_FLOATS, drop=_FLOATS, d_conv=_FLOATS, d_first=_FLOATS, d_second=_FLOATS,
                     d_scale=_FLOATS)
@@ -86,7 +88,7 @@ def why_not(model, precision="fp32"):
     checks = [
         (str(model.patch_embed.proj.weight.place) == "Place(cpu)", "it is not on the CPU"),
         (all(parameter.dtype == paddle.float32 for parameter in model.parameters()), "its weights are not float32"),
-        (all(type(layer) is nn.BatchNorm2D for layer in _norms(model)), "it normalises by something other than BatchNorm2D"),
+        (all(type(layer) is nn.BatchNorm2D for layer in _norms(model)), "not every norm_layer is BatchNorm2D"),
         (all(norm.weight is not None and norm.bias is not None for norm in norms), "a BatchNorm has no weight or bias"),
         (len({(norm._momentum, norm._epsilon) for norm in norms}) == 1, "its BatchNorm layers differ in momentum or epsilon"),
         (not any(norm._use_global_stats for norm in norms), "a BatchNorm uses its running statistics in training"),
@@ -95,7 +97,8 @@ def why_not(model, precision="fp32"):
         (all(_mixer(block.spatial_mixing) is not None for block in _blocks(model)),
          "the kernels do the mixers pconv, dwconv, conv and identity with odd kernels up to 15"),
     ]
-    return next((f"this network cannot be trained by the native kernels: {text}" for right, text in checks if not right), "")
+    wrong = [text for right, text in checks if not right]
+    return f"this network cannot be trained by the native kernels: {wrong[0]}" if wrong else ""
 
 
 def use_native_kernels(model, precision="fp32", threads=None):
@@ -161,7 +164,7 @@ class NativeKernels:
         self._idle.append(done)
 
     def muon(self, matrices, momenta, rate, decay, momentum, size, coefficients, iterations):
-        """A step of ``optimizers.Muon`` for weights that are matrices [out, in * k * k]. Changes both lists' tensors."""
+        """A step of ``optimizers.Muon`` for matrices [out, in * k * k]. Changes the tensors of both lists."""
         shapes = [(matrix.shape[0], matrix.size // matrix.shape[0]) for matrix in matrices]
         table = (_MuonMatrix * len(matrices))(*(
             _MuonMatrix(_address(matrix), _address(moment), _address(matrix.grad), *shape)
@@ -311,7 +314,8 @@ def _describe(model, drops, gradients):
                             for name, tensor in tensors.items() if tensor is not None}}
 
     def norm_of(norm):
-        return _Norm(mean=_address(norm._mean), variance=_address(norm._variance), **pointers(gamma=norm.weight, beta=norm.bias))
+        return _Norm(mean=_address(norm._mean), variance=_address(norm._variance),
+                     **pointers(gamma=norm.weight, beta=norm.bias))
 
     drops, stages, kept = iter(drops), [], []
     for embedding, layers in _stages(model):

@@ -112,7 +112,7 @@ def _momentum_name(parameter):
 
 
 def orthogonal(x):
-    """The nearest matrix with orthonormal rows, roughly: singular values near 1. x float32 [rows, columns], rows <= columns."""
+    """The nearest matrix with orthonormal rows, roughly: singular values near 1. x: float32 [rows, columns], lying."""
     a, b, c = _COEFFICIENTS
     linear = a * paddle.eye(x.shape[0])
     x = x / (x.square().sum().sqrt() + 1e-7)

@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from .._check import check_type
 from .names import to_ours
 from .read import read_nested, widen
 
@@ -85,6 +86,8 @@ def load_weights(model, path, strict=True):
             that fits). The model is then as it was.
         OSError: there is no such file.
     """
+    check_type("model", model, nn.Layer)
+    check_type("strict", strict, bool)
     report, values = match_weights(model, path)
     if strict and report.complaint():
         raise ValueError(report.complaint())

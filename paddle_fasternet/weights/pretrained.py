@@ -37,8 +37,11 @@ def shipped_arguments(name, pretrained):
     """Arguments of ``FasterNet`` in which the shipped network differs from its variant; {} for any other weights.
 
     Raises:
+        TypeError: ``pretrained`` is no choice and no path.
         ValueError: no weights of that kind are shipped for the variant.
     """
+    if not isinstance(pretrained, (bool, str, os.PathLike)):
+        raise TypeError(f"pretrained={pretrained!r} must be True, False, 'cifar10' or the path of a weight file")
     if pretrained != "cifar10":
         return {}
     config = json.loads((CIFAR10_RUN / "config.json").read_text(encoding="utf-8"))["config"]

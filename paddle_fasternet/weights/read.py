@@ -10,6 +10,7 @@ import struct
 
 import numpy as np
 
+from .._check import check_path
 from ..safe_pickle import ARRAY_CONSTRUCTORS, UnsafePickleError, loads
 from .torch_archive import Tensor, TorchArchive, plain_tuple
 
@@ -48,7 +49,7 @@ def widen(array):
 
 def read_nested(path):
     """(arrays, nest): as ``read_weights`` with bfloat16 as its bits, and the entry they were found in, "" if none."""
-    with open(path, "rb") as file:
+    with open(check_path("path", path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         try:
             return _read(file, size)

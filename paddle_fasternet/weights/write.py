@@ -6,7 +6,9 @@ import struct
 import zipfile
 
 import numpy as np
+from paddle import nn
 
+from .._check import check_path, check_type
 from .._files import replacing
 from .names import from_ours
 from .read import SAFETENSORS_DTYPES
@@ -27,6 +29,8 @@ def save_weights(model, path):
         ValueError: the suffix is unknown, or the model's mixer does not exist in the official network (.pth, .pt).
         OSError: the file cannot be written; what was there is then unchanged.
     """
+    check_type("model", model, nn.Layer)
+    path = check_path("path", path)
     arrays = {name: np.asarray(parameter.numpy()) for name, parameter in model.state_dict().items()}
     if check_suffix(path) in (".pth", ".pt"):
         arrays = from_ours(arrays, "official")

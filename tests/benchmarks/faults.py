@@ -217,7 +217,8 @@ def sweep_calls(sound, values):
 SYNONYMS = {
     "x": ("input",), "drop_path": ("drop_prob",), "name": ("recipe",), "values": ("config field",),
     "title": ("record",), "labels": ("label ",), "imgs": ("an image",), "images": ("image=",), "data": ("name=",),
-    "run": ("folder=",), "source": ("neither a network", "exported"), "model": ("neither a network",), "weight_decay": ("loss is nan",),
+    "run": ("folder=",), "source": ("neither a network", "exported"), "model": ("neither a network",),
+    "weight_decay": ("loss is nan",),
 }
 
 
@@ -268,6 +269,8 @@ def sweep_options(sound, texts):
             if action.nargs == 0 or isinstance(action, argparse._HelpAction):
                 continue
             for text in texts:
+                if action.dest == "out" and "/" not in text:
+                    continue  # a good name for a folder
                 if action.option_strings:
                     given = [*sound[command], action.option_strings[0] + "=" + text]
                 else:
@@ -434,7 +437,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fuzz", type=int, default=400, help="damaged copies of each file (networks: a quarter of it)")
     parser.add_argument("--explanations", type=int, default=200)
-    parser.add_argument("--parts", default="calls,options,fuzz,long", help="joined by commas; the others stay on record")
+    parser.add_argument("--parts", default="calls,options,fuzz,long", help="the others stay on record")
     parser.add_argument("--quick", action="store_true", help="a few wrong values and copies, and no explanations")
     parser.add_argument("--out", default="work/results")
     options = parser.parse_args()

@@ -23,6 +23,9 @@ def tables():
                            if name != "InterpretDL 0.8.0"), key=lambda pair: pair[1]["samples_per_second"])
     theirs = read("explain")["speed"]["contenders"]["InterpretDL 0.8.0"]
     operators, paddlex = read("operators"), read("paddlex")
+    steps = {row["contender"]: row["images_per_second"] for row in read("train_step")["rows"] if row["setting"] == "32/2"}
+    torch = {precision: max(value for name, value in steps.items() if name.startswith("PyTorch") and precision in name)
+             for precision in ("fp32", "bf16")}
     claims = {(engine, claim["faster"]): claim for engine, found in operators["claims"].items() for claim in found}
     config, seeds = run["run"]["config"], len(run["seeds"])
     spread = f" ± {100 * run['stdev']:.2f}" if run["stdev"] is not None else ""
@@ -40,6 +43,9 @@ thread beside other work, the rest on {speed['machine']['threads']}; records and
 |---|---|
 | CIFAR-10 (*), T0, {config['image_size']} x {config['image_size']}, patch_size {config['patch_size']}, \
 {config['epochs']} epochs, {seeds} seed{'s' if seeds > 1 else ''} | {accuracy} in {minutes} minutes |
+| a training step of T0, 32 x 32, patch_size 2, batch 256, fp32 / bf16 | {steps['ours, fp32']:,.0f} / \
+{steps['ours, bf16']:,.0f} images/s; Paddle's layers {steps['Paddle eager, fp32']:,.0f}, PyTorch {torch['fp32']:,.0f} / \
+{torch['bf16']:,.0f} |
 | T0 at 224 x 224, one image | {1e3 * one['median']:.1f} ms |
 | T0 at 224 x 224, batch {alone['images']}, network alone / from images to classes | \
 {alone['images_per_second']:,.0f} / {whole['images_per_second']:,.0f} images/s |
@@ -74,6 +80,9 @@ test images instead of 10,000. The accuracy is the last epoch's.
 |---|---|
 | CIFAR-10（*），T0，{config['image_size']} x {config['image_size']}，patch_size {config['patch_size']}，\
 {config['epochs']} 轮，{seeds} 个随机种子 | {accuracy}，用时 {minutes} 分钟 |
+| T0 的一个训练步，32 x 32，patch_size 2，批大小 256，fp32 / bf16 | {steps['ours, fp32']:,.0f} / \
+{steps['ours, bf16']:,.0f} 张/秒；飞桨的层 {steps['Paddle eager, fp32']:,.0f}，PyTorch {torch['fp32']:,.0f} / \
+{torch['bf16']:,.0f} |
 | T0，224 x 224，单张图像 | {1e3 * one['median']:.1f} 毫秒 |
 | T0，224 x 224，批大小 {alone['images']}，仅网络 / 从图像到类别 | \
 {alone['images_per_second']:,.0f} / {whole['images_per_second']:,.0f} 张/秒 |
