@@ -23,7 +23,8 @@ def tables():
                            if name != "InterpretDL 0.8.0"), key=lambda pair: pair[1]["samples_per_second"])
     theirs = read("explain")["speed"]["contenders"]["InterpretDL 0.8.0"]
     operators, paddlex = read("operators"), read("paddlex")
-    steps = {row["contender"]: row["images_per_second"] for row in read("train_step")["rows"] if row["setting"] == "32/2"}
+    steps = {row["contender"]: row["images_per_second"] for row in read("train_step")["rows"]
+             if row["setting"] == "32/2"}
     torch = {precision: max(value for name, value in steps.items() if name.startswith("PyTorch") and precision in name)
              for precision in ("fp32", "bf16")}
     claims = {(engine, claim["faster"]): claim for engine, found in operators["claims"].items() for claim in found}
@@ -44,8 +45,8 @@ thread beside other work, the rest on {speed['machine']['threads']}; records and
 | CIFAR-10 (*), T0, {config['image_size']} x {config['image_size']}, patch_size {config['patch_size']}, \
 {config['epochs']} epochs, {seeds} seed{'s' if seeds > 1 else ''} | {accuracy} in {minutes} minutes |
 | a training step of T0, 32 x 32, patch_size 2, batch 256, fp32 / bf16 | {steps['ours, fp32']:,.0f} / \
-{steps['ours, bf16']:,.0f} images/s; Paddle's layers {steps['Paddle eager, fp32']:,.0f}, PyTorch {torch['fp32']:,.0f} / \
-{torch['bf16']:,.0f} |
+{steps['ours, bf16']:,.0f} images/s; Paddle's layers {steps['Paddle eager, fp32']:,.0f}, \
+PyTorch {torch['fp32']:,.0f} / {torch['bf16']:,.0f} |
 | T0 at 224 x 224, one image | {1e3 * one['median']:.1f} ms |
 | T0 at 224 x 224, batch {alone['images']}, network alone / from images to classes | \
 {alone['images_per_second']:,.0f} / {whole['images_per_second']:,.0f} images/s |
