@@ -36,9 +36,9 @@ def _structure(name, **fields):
 # as in native/network.h
 _Norm = _structure("Norm", gamma=_FLOATS, beta=_FLOATS, mean=_FLOATS, variance=_FLOATS, d_gamma=_FLOATS,
                    d_beta=_FLOATS)
-_Block = _structure("Block", mixer=_int, kernel=_int, dim_conv=_int, hidden=_int, conv=_FLOATS, first=_FLOATS, norm=_Norm,
-                    second=_FLOATS, scale=_FLOATS, drop=_FLOATS, d_conv=_FLOATS, d_first=_FLOATS, d_second=_FLOATS,
-                    d_scale=_FLOATS)
+_Block = _structure("Block", mixer=_int, kernel=_int, dim_conv=_int, hidden=_int, conv=_FLOATS, first=_FLOATS,
+                    norm=_Norm, second=_FLOATS, scale=_FLOATS, drop=_FLOATS, d_conv=_FLOATS, d_first=_FLOATS,
+                    d_second=_FLOATS, d_scale=_FLOATS)
 _Stage = _structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, norm=_Norm, d_weight=_FLOATS,
                     blocks=ctypes.POINTER(_Block))
 _Network = _structure("Network", channels=_int, stage_count=_int, act=_int, embed_act=_int, epsilon=_float,
@@ -90,7 +90,7 @@ def why_not(model, precision="fp32"):
         (all(parameter.dtype == paddle.float32 for parameter in model.parameters()), "its weights are not float32"),
         (all(type(layer) is nn.BatchNorm2D for layer in _norms(model)), "not every norm_layer is BatchNorm2D"),
         (all(norm.weight is not None and norm.bias is not None for norm in norms), "a BatchNorm has no weight or bias"),
-        (len({(norm._momentum, norm._epsilon) for norm in norms}) == 1, "its BatchNorm layers differ in momentum or epsilon"),
+        (len({(norm._momentum, norm._epsilon) for norm in norms}) == 1, "its norms differ in momentum or epsilon"),
         (not any(norm._use_global_stats for norm in norms), "a BatchNorm uses its running statistics in training"),
         (len(acts) <= 1 and all(_act(block.mlp[2]) is not None for block in _blocks(model)),
          f"its activation is {' and '.join(act.__name__ for act in acts)}; the kernels do ReLU and GELU"),
