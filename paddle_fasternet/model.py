@@ -206,7 +206,7 @@ class FasterNet(nn.Layer):
         return maps
 
     def forward(self, x):
-        if self.kernels is not None and self.training and self.kernels.takes(x):
+        if self.kernels is not None and self.training and self.kernels.takes(self, x):
             self._check_input(x)
             return self.head(self.kernels(self, x))
         x = self.avgpool_pre_head(self.forward_features(x)[-1])

@@ -170,7 +170,23 @@ def test_elsewhere_paddles_layers_are_used(monkeypatch):
     x.stop_gradient = False  # for a gradient at the input
     model(x).sum().backward()
     assert x.grad is not None
+    x.stop_gradient = True
+    model.stages[0].blocks[0].mlp[1].eval()  # with a norm that is frozen
+    model(x)
     assert len(model.forward_features(x)) == 2
+
+
+def test_an_input_need_not_be_contiguous():
+    model, x = use_native_kernels(build({})), batch((4, 32, 16))
+    part = x[:, :, ::2].transpose([0, 1, 3, 2])
+    assert_same(learn(copy.deepcopy(model), part)[1], learn(model, paddle.to_tensor(part.numpy()))[1], "fp32")
+
+
+def test_a_layer_in_two_places():
+    model = build({"depths": (2,), "merge_sizes": ()})
+    model.stages[0].blocks[1].mlp = model.stages[0].blocks[0].mlp
+    with pytest.raises(ValueError, match="two places"):
+        use_native_kernels(model)
 
 
 @pytest.mark.parametrize("arguments, message", [

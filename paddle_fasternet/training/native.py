@@ -85,6 +85,7 @@ def why_not(model, precision="fp32"):
         return f"precision={precision!r} needs a processor with AMX; use precision='fp32'"
     norms = [layer for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
     acts = {type(block.mlp[2]) for block in _blocks(model)}
+    layers = [layer for block in _blocks(model) for layer in (block.spatial_mixing, *block.mlp)]
     checks = [
         (str(model.patch_embed.proj.weight.place) == "Place(cpu)", "it is not on the CPU"),
         (all(parameter.dtype == paddle.float32 for parameter in model.parameters()), "its weights are not float32"),
@@ -96,6 +97,7 @@ def why_not(model, precision="fp32"):
          f"its activation is {' and '.join(act.__name__ for act in acts)}; the kernels do ReLU and GELU"),
         (all(_mixer(block.spatial_mixing) is not None for block in _blocks(model)),
          "the kernels do the mixers pconv, dwconv, conv and identity with odd kernels up to 15"),
+        (len(set(map(id, layers))) == len(layers), "one of its layers is in two places"),
     ]
     wrong = [text for right, text in checks if not right]
     return f"this network cannot be trained by the native kernels: {wrong[0]}" if wrong else ""
@@ -145,14 +147,16 @@ class NativeKernels:
     def __deepcopy__(self, memo):
         return self
 
-    def takes(self, x):
-        """Whether the kernels can do this input."""
-        return x.dtype == paddle.float32 and x.stop_gradient and x.place.is_cpu_place()
+    def takes(self, model, x):
+        """Whether the kernels can do this input in the network's present state."""
+        return (paddle.in_dynamic_mode() and x.dtype == model.patch_embed.proj.weight.dtype == paddle.float32
+                and x.place.is_cpu_place() and x.stop_gradient and x.size > 0
+                and all(norm.training for norm in _norms(model)))
 
     def __call__(self, model, x):
         """[N, C, H, W] to features [N, feature_dim], with gradients for the weights."""
         pool, conv, act = model.avgpool_pre_head
-        pooled = pool(_Trunk.apply(_Task(self, model, len(x)), x, *_weights(model))).flatten(1)
+        pooled = pool(_Trunk.apply(_Task(self, model, len(x)), x.contiguous(), *_weights(model))).flatten(1)
         # at one pixel an image Paddle's convolution on a CPU is many times slower than the product that it is
         return act(paddle.matmul(pooled, conv.weight.flatten(1), transpose_y=True))
 
@@ -166,9 +170,10 @@ class NativeKernels:
     def muon(self, matrices, momenta, rate, decay, momentum, size, coefficients, iterations):
         """A step of ``optimizers.Muon`` for matrices [out, in * k * k]. Changes the tensors of both lists."""
         shapes = [(matrix.shape[0], matrix.size // matrix.shape[0]) for matrix in matrices]
+        gradients = [matrix.grad.contiguous() for matrix in matrices]
         table = (_MuonMatrix * len(matrices))(*(
-            _MuonMatrix(_address(matrix), _address(moment), _address(matrix.grad), *shape)
-            for matrix, moment, shape in zip(matrices, momenta, shapes)))
+            _MuonMatrix(_address(matrix), _address(moment), _address(gradient), *shape)
+            for matrix, moment, gradient, shape in zip(matrices, momenta, gradients, shapes)))
         settings = _MuonSettings(rate, decay, momentum, size, *coefficients, iterations)
         if _library().fasternet_muon(self._number, table, len(matrices), ctypes.byref(settings), self.threads):
             raise MemoryError(f"no memory for a step of Muon on matrices of shapes {sorted(set(shapes))}")
@@ -181,12 +186,10 @@ class _Task:
     """
 
     def __init__(self, kernels, model, count):
-        self.kernels, self.model = kernels, model
+        self.model = model
         self.drops = [_drop_factors(block.drop_path, count) for block in _blocks(model)]
         self.run = kernels.take_pass()
-
-    def __del__(self):
-        self.kernels.give_back(self.run)
+        weakref.finalize(self, kernels.give_back, self.run)
 
 
 class _Pass:
@@ -232,7 +235,7 @@ class _Trunk(PyLayer):
         task = ctx.task
         gradients = {weight.name: paddle.empty(weight.shape) for weight in ctx.weights}
         network, _kept = _describe(task.model, task.drops, gradients)
-        task.run.backward(network, ctx.x, gradient)
+        task.run.backward(network, ctx.x, gradient.contiguous())
         return (None, *(None if weight.stop_gradient else gradients[weight.name] for weight in ctx.weights))
 
 
