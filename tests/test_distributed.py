@@ -13,7 +13,6 @@ from paddle import nn
 from paddle_fasternet import TrainConfig, fit, load_run
 from paddle_fasternet.data import Loader
 from paddle_fasternet.model import VARIANTS
-from paddle_fasternet.training.parallel import LoaderPart, Processes
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32)
@@ -135,9 +134,7 @@ fit(TrainConfig(**quick), images, images, "run", progress=False, checkpoint_seco
 def test_the_parts_make_the_whole(tiny_set):
     parts = []
     for rank in range(2):
-        processes = Processes()
-        processes.size, processes.rank = 2, rank
-        loader = LoaderPart(processes, tiny_set, 8, shuffle=True, drop_last=True, seed=3)
+        loader = Loader(tiny_set, 8, shuffle=True, drop_last=True, seed=3, shard=(rank, 2))
         assert len(loader) == 5
         parts.append([(images.numpy(), labels.numpy()) for images, labels in loader.epoch(1)])
     whole = Loader(tiny_set, 8, shuffle=True, drop_last=True, seed=3)
@@ -145,3 +142,12 @@ def test_the_parts_make_the_whole(tiny_set):
         for part, rank in ((first, 0), (second, 1)):
             np.testing.assert_array_equal(part[0], images.numpy()[rank::2])
             np.testing.assert_array_equal(part[1], labels.numpy()[rank::2])
+
+
+@pytest.mark.parametrize("shard, batch_size, message", [
+    ((1, 1), 8, "0 <= rank < size"), ((0, 0), 8, "0 <= rank < size"), ((0, 1, 2), 8, "0 <= rank < size"),
+    ((0, 3), 8, "a multiple of the 3 processes"), ((0, 8), 8, "at least 2 images"),
+])
+def test_shards_that_cannot_be(tiny_set, shard, batch_size, message):
+    with pytest.raises(ValueError, match=message):
+        Loader(tiny_set, batch_size, shard=shard)

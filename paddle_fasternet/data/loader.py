@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 from paddle.utils import dlpack
 
-from .._check import check_number, check_type
+from .._check import check_number, check_sizes, check_type
 from .augment import Augment
 from .datasets import ImageSet
 
@@ -22,12 +22,15 @@ class Loader:
         drop_last: leave out a last batch that is not full.
         seed: order and augmentation depend on (seed, epoch, batch) alone, so that any batch can be made again.
         workers: threads that prepare batches while the network computes; 0 prepares them in the calling thread.
+        shard: (rank, size): of each batch only the images rank, rank + size, ..., for one of several processes. Then
+            the batch size and the length are those of the whole, and augmentation depends on the rank, too.
 
     Each ``iter(loader)`` is one epoch, counted from 0; ``epoch(e)`` gives that one without counting. A batch is
     (float32 [N, C, S, S], labels int64 [N] or float32 [N, K]), on Paddle's current device.
     """
 
-    def __init__(self, images, batch_size=256, augment=None, shuffle=False, drop_last=False, seed=0, workers=2):
+    def __init__(self, images, batch_size=256, augment=None, shuffle=False, drop_last=False, seed=0, workers=2,
+                 shard=(0, 1)):
         check_type("images", images, ImageSet)
         batch_size = check_number("batch_size", batch_size, low=1, integer=True)
         if augment is not None:
@@ -42,6 +45,7 @@ class Loader:
         self.drop_last = drop_last
         self.seed = check_number("seed", seed, low=0, high=2**63 - 1, integer=True)
         self.workers = check_number("workers", workers, low=0, integer=True)
+        self.rank, self.size = _check_shard(shard, batch_size)
         self._mirrored_first = np.random.default_rng(self.seed).random(len(images)) < 0.5
         self._next_epoch = 0
 
@@ -78,12 +82,22 @@ class Loader:
                     future.cancel()
 
     def _prepare(self, order, epoch, batch):
-        chosen = order[batch * self.batch_size:(batch + 1) * self.batch_size]
-        return self._augmented(chosen, epoch, [self.seed, epoch, batch + 1])
-
-    def _augmented(self, chosen, epoch, seed):
+        chosen = order[batch * self.batch_size:(batch + 1) * self.batch_size][self.rank::self.size]
+        seed = [self.seed, epoch, batch + 1] + [self.rank] * (self.size > 1)
         return self.augment(self.images.images[chosen], self.images.labels[chosen], np.random.default_rng(seed),
                             self._mirrored_first[chosen] ^ (epoch % 2 == 1))
+
+
+def _check_shard(shard, batch_size):
+    """(rank, size) as ints."""
+    rank_and_size = check_sizes("shard", shard, low=0)
+    if len(rank_and_size) != 2 or rank_and_size[0] >= rank_and_size[1]:
+        raise ValueError(f"shard={shard!r} must be (rank, size) with 0 <= rank < size")
+    rank, size = rank_and_size
+    if size > 1 and (batch_size % size or batch_size < 2 * size):
+        raise ValueError(f"batch_size={batch_size} must be a multiple of the {size} processes, with at least 2 images "
+                         "for each")
+    return rank, size
 
 
 def _to_tensors(images, labels):

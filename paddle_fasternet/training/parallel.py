@@ -13,8 +13,6 @@ import numpy as np
 import paddle
 import paddle.distributed as dist
 
-from ..data import Loader
-
 # Launch looks every two seconds for processes that have ended, and reports the first in order as the culprit: one that
 # only lost its partner waits, so that it is not the one.
 _SECONDS_FOR_LAUNCH = 5
@@ -74,21 +72,3 @@ class Processes:
             time.sleep(_SECONDS_FOR_LAUNCH)
             raise ConnectionError(f"process {self.rank} of {self.size} lost the others: one has ended, and its error "
                                   "is in its own log (log/workerlog.N)") from error
-
-
-class LoaderPart(Loader):
-    """A ``Loader`` that yields one process's part of each batch: images rank, rank + size, ... of it.
-
-    ``batch_size`` and the length are those of the whole. Augmentation depends on (seed, epoch, batch, rank) alone.
-    """
-
-    def __init__(self, processes, images, batch_size, *args, **kwargs):
-        super().__init__(images, batch_size, *args, **kwargs)
-        if batch_size % processes.size or batch_size < 2 * processes.size:
-            raise ValueError(f"batch_size={batch_size} must be a multiple of the {processes.size} processes, with at "
-                             "least 2 images for each")
-        self.processes = processes
-
-    def _prepare(self, order, epoch, batch):
-        chosen = order[batch * self.batch_size:(batch + 1) * self.batch_size][self.processes.rank::self.processes.size]
-        return self._augmented(chosen, epoch, [self.seed, epoch, batch + 1, self.processes.rank])

@@ -15,7 +15,6 @@ from .evaluation import evaluate
 from .history import History
 from .native import use_native_kernels, why_not
 from .optimizers import WeightAverage, build_optimizer, learning_rate, moments
-from .parallel import LoaderPart
 
 # The host waits for a GPU only this often: losses stay on the device until then.
 _STEPS_BETWEEN_LOOKS = 20
@@ -37,10 +36,9 @@ class Trainer:
         classes = len(train.class_names)
         self.model = config.build_model(classes, in_channels=train.images.shape[1])
         self.preprocess = Augment("none", config.image_size, train.mean, train.std)
-        loader = Loader if processes.size == 1 else lambda *args, **kwargs: LoaderPart(processes, *args, **kwargs)
         self.config, self.processes = config, processes
-        self.loader = loader(train, min(config.batch_size, len(train)), self._augment(0, train), shuffle=True,
-                             drop_last=True, seed=config.seed)
+        self.loader = Loader(train, min(config.batch_size, len(train)), self._augment(0, train), shuffle=True,
+                             drop_last=True, seed=config.seed, shard=(processes.rank, processes.size))
         amp_dtype = _choose_kernels(self.model, config, processes)
         self.optimizer = build_optimizer(self.model, config)
         self.step_once, self.scaler = _make_step(self.model, self.optimizer, config, processes, amp_dtype)
