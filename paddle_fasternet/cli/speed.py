@@ -63,6 +63,8 @@ def add_commands(add):
 def _benchmark(options):
     if options.run and options.model:
         raise ValueError(f"model={options.model!r} goes with a new model, run={options.run!r} has its own: give one")
+    if options.model is not None:
+        check_choice("model", options.model, list_models())
     if options.json:
         make_folder("json", Path(options.json).parent)
     if options.against is not None:

@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 
-from .._check import check_choice
+from .._check import check_choice, check_path
 from .names import TARGETS, from_ours, to_ours
 from .read import read_nested
 from .write import check_suffix, write_arrays
@@ -26,6 +26,8 @@ def convert(src, dst, to=None):
             lacks something: an activation behind the embeddings (notebook files), another mixer.
         OSError: ``src`` cannot be found, or ``dst`` cannot be written (what was there is then unchanged).
     """
+    check_path("src", src)
+    check_path("dst", dst)
     suffix = check_suffix(dst)
     if to is None:
         to = "official" if suffix in (".pth", ".pt") else "paddle"

@@ -217,8 +217,8 @@ def sweep_calls(sound, values):
 SYNONYMS = {
     "x": ("input",), "drop_path": ("drop_prob",), "name": ("recipe",), "values": ("config field",),
     "title": ("record",), "labels": ("label ",), "imgs": ("an image",), "images": ("image=",), "data": ("name=",),
-    "run": ("folder=",), "source": ("neither a network", "exported"), "model": ("neither a network",),
-    "weight_decay": ("loss is nan",),
+    "run": ("folder=",), "model": ("neither a network",),
+    "weight_decay": ("loss is nan",), "source": ("neither a network", "exported", "src="), "target": ("dst=",),
 }
 
 
@@ -296,7 +296,8 @@ def judge_command(arguments, name, value):
     said = errors.getvalue().strip().splitlines()[-1:] or [""]
     if status == 0:
         return "accepted", ""
-    named = {name, name.replace("_", "-"), name.replace("-", "_"), *words(value), *SYNONYMS.get(name, ())}
+    named = {name, name.replace("_", "-"), name.replace("-", "_"), f"{value!r}", f" {value}: ", *words(value),
+             *SYNONYMS.get(name, ())}
     if status != 2 or not any(word in said[0] for word in named):
         return "finding", f"status {status}: {said[0][:200]}"
     return "clear error", said[0]
@@ -408,7 +409,8 @@ def explanations(count):
     memory, before = [], None
     for number in range(count):
         explainer = pf.LimeExplainer(model, mean=(127,) * 3, std=(60,) * 3, engine="eager", seed=number)
-        picture = np.random.RandomState(number).randint(0, 256, (32, 32, 3), np.uint8)
+        colours = np.random.RandomState(number).randint(0, 256, (4, 4, 3), np.uint8)
+        picture = colours.repeat(8, 0).repeat(8, 1)
         explainer.explain(picture, num_samples=300, progress=False)
         if number == count // 10:
             before = held()
