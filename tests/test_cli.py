@@ -124,7 +124,7 @@ def test_help_teaches(command, capsys):
     (["convert", "black.png", "a.pth"], "'black.png' cannot be "),
     (["convert", "missing.pth", "a.pth"], "missing.pth"),
     (["convert", "black.png", "a.onnx"], "must end in one of: .pdparams"),
-    (["benchmark", "--model", "resnet"], "name='resnet' is not known"),
+    (["benchmark", "--model", "resnet"], "model='resnet' is not known"),
     (["benchmark", "--image-size", "0"], "image_size=0 must be an integer >= 1"),
     (["benchmark", "--batch-size", "0"], "batch_size=0 must be an integer >= 1"),
     (["benchmark", "--run", "run", "--model", "fasternet_s"], "run='run' has its own: give one"),
