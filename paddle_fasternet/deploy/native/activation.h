@@ -12,6 +12,18 @@ static inline vec larger(vec a, vec b) { return a > b ? a : b; }
 static inline vec smaller(vec a, vec b) { return a < b ? a : b; }
 #endif
 
+// 2^y for y from -126 to 0, to 1e-7 of its value.
+static inline vec power_of_two(vec y) {
+    vec shifted = y + 12582912.f;  // 1.5 * 2^23: the whole part of y lands in the lowest bits
+    vec f = y - (shifted - 12582912.f);
+    vec power = f * 0.001326472731307149f + 0.009671512991189957f;
+    power = power * f + 0.05550733581185341f;
+    power = power * f + 0.24022242426872253f;
+    power = power * f + 0.6931470036506653f;
+    power = power * f + 1.f;
+    return (vec)((ints)power + ((ints)shifted << 23));  // times 2 to the whole part
+}
+
 // To float32 precision: with a = |x| it is max(x, 0) - a Phi(-a), and log2 Phi(-a) is nearly a parabola. Both
 // polynomials were fitted here for the least largest error: 4e-8 for a Phi(-a) with the first, 1e-7 relative for 2^f
 // with the second.
@@ -24,14 +36,7 @@ static inline vec gelu(vec x) {
     y = y * a - 0.4590439200401306f;
     y = y * a - 1.1511269807815552f;
     y = y * a - 1.f;  // log2 Phi(-a)
-    vec shifted = y + 12582912.f;  // 1.5 * 2^23: the whole part of y lands in the lowest bits
-    vec f = y - (shifted - 12582912.f);
-    vec power = f * 0.001326472731307149f + 0.009671512991189957f;
-    power = power * f + 0.05550733581185341f;
-    power = power * f + 0.24022242426872253f;
-    power = power * f + 0.6931470036506653f;
-    power = power * f + 1.f;
-    vec tail = (vec)((ints)power + ((ints)shifted << 23));  // times 2 to the whole part
+    vec tail = power_of_two(y);
     return larger(x, vec{}) - a * tail;
 }
 

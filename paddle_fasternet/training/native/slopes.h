@@ -3,18 +3,6 @@
 static inline vec choose(ints where, vec a, vec b) { return (vec)(((ints)a & where) | ((ints)b & ~where)); }
 static inline vec step_up(vec x) { return (vec)((ints)all(1.f) & (x > vec{})); }  // ReLU's
 
-// 2^y for y from -126 to 0, to 1e-7 of its value.
-static inline vec power_of_two(vec y) {
-    vec shifted = y + 12582912.f;  // 1.5 * 2^23: the whole part of y lands in the lowest bits
-    vec f = y - (shifted - 12582912.f);
-    vec power = f * 0.001326472731307149f + 0.009671512991189957f;
-    power = power * f + 0.05550733581185341f;
-    power = power * f + 0.24022242426872253f;
-    power = power * f + 0.6931470036506653f;
-    power = power * f + 1.f;
-    return (vec)((ints)power + ((ints)shifted << 23));  // times 2 to the whole part
-}
-
 // x Phi(x) and Phi(x) + x phi(x) to float32 precision; for Phi see activation.h.
 static inline void gelu(vec x, vec &value, vec &slope) {
     vec a = smaller(larger(x, -x), all(6.f));
