@@ -168,9 +168,13 @@ def drop_path(x, drop_prob=0.0, training=False):
         return x
     if paddle.in_dynamic_mode():
         check_type("x", x, paddle.Tensor)
+    return x * drop_factors(x.shape[0], drop_prob).reshape([-1] + [1] * (x.ndim - 1)).astype(x.dtype)
+
+
+def drop_factors(count, drop_prob):
+    """float32 [count]: 0 with probability ``drop_prob``, otherwise what makes the mean 1."""
     keep = 1.0 - drop_prob
-    kept = paddle.bernoulli(paddle.full([x.shape[0]] + [1] * (x.ndim - 1), keep, dtype="float32"))
-    return x * (kept / max(keep, 1e-12)).astype(x.dtype)
+    return paddle.bernoulli(paddle.full([count], keep, dtype="float32")) / max(keep, 1e-12)
 
 
 class DropPath(nn.Layer):

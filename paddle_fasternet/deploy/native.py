@@ -23,20 +23,21 @@ _MOST_STAGES, _LARGEST_KERNEL = 8, 15
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 
 
-def _structure(name, **fields):
+def structure(name, **fields):
+    """A C structure of these fields, for ctypes."""
     return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
 
 
 # as in native/network.h
 _int, _long = ctypes.c_int, ctypes.c_long
-_Block = _structure("Block", dim_conv=_int, kernel=_int, hidden=_int, conv=_FLOATS, first=_FLOATS, first_bias=_FLOATS,
-                    second=_FLOATS, second_bias=_FLOATS)
-_Stage = _structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, bias=_FLOATS,
-                    blocks=ctypes.POINTER(_Block))
-_Network = _structure("Network", channels=_int, stage_count=_int, features=_int, classes=_int, act=_int, embed_act=_int,
-                      stages=ctypes.POINTER(_Stage), feature=_FLOATS, feature_bias=_FLOATS, head=_FLOATS,
-                      head_bias=_FLOATS, mean=_FLOATS, std=_FLOATS)
-_Images = _structure("Images", bytes=ctypes.c_void_p, floats=ctypes.c_void_p, count=_long, height=_long, width=_long)
+_Block = structure("Block", dim_conv=_int, kernel=_int, hidden=_int, conv=_FLOATS, first=_FLOATS, first_bias=_FLOATS,
+                   second=_FLOATS, second_bias=_FLOATS)
+_Stage = structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, bias=_FLOATS,
+                   blocks=ctypes.POINTER(_Block))
+_Network = structure("Network", channels=_int, stage_count=_int, features=_int, classes=_int, act=_int, embed_act=_int,
+                     stages=ctypes.POINTER(_Stage), feature=_FLOATS, feature_bias=_FLOATS, head=_FLOATS,
+                     head_bias=_FLOATS, mean=_FLOATS, std=_FLOATS)
+_Images = structure("Images", bytes=ctypes.c_void_p, floats=ctypes.c_void_p, count=_long, height=_long, width=_long)
 
 
 @functools.cache
@@ -50,7 +51,7 @@ def load_library():
         library = ctypes.CDLL(str(paths[0]))
     except OSError as error:
         return None, f"the native engine cannot be loaded: {error}"
-    library.fasternet_kind.restype = ctypes.c_char_p
+    library.fasternet_kind.restype = library.fasternet_training_kind.restype = ctypes.c_char_p
     library.fasternet_create.restype = ctypes.c_void_p
     library.fasternet_create.argtypes = [ctypes.POINTER(_Network), _int, _int]
     library.fasternet_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Images), _FLOATS]
@@ -58,11 +59,14 @@ def load_library():
     return library, ""
 
 
-def kinds():
-    """{kind: number} of the kernels that this processor and build offer, best first: {"bf16-amx": 0, ...}."""
+def kinds(function="fasternet_kind"):
+    """{kind: number} of the kernels that this processor and build offer, best first: {"bf16-amx": 0, ...}.
+
+    ``function``: the library's, which names them.
+    """
     library, _ = load_library()
     found, number = {}, 0
-    while library is not None and (name := library.fasternet_kind(number)) is not None:
+    while library is not None and (name := getattr(library, function)(number)) is not None:
         if name:
             found[name.decode()] = number
         number += 1

@@ -20,7 +20,8 @@ from paddle.autograd import PyLayer
 from .._check import check_choice, check_number, check_type
 from ..deploy import native
 from ..deploy.engines import default_threads
-from ..layers import Conv, DWConv, PConv
+from ..deploy.native import structure
+from ..layers import Conv, DWConv, PConv, drop_factors
 from ..model import FasterNet, PatchEmbed, Stage
 
 _ACTS = {nn.Identity: 0, nn.ReLU: 1, nn.GELU: 2}
@@ -28,25 +29,20 @@ _NO_MIXER, _PARTIAL, _DEPTHWISE = 0, 1, 2
 _LARGEST_KERNEL = 15
 _FLOATS, _int, _long, _float = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
 
-
-def _structure(name, **fields):
-    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
-
-
 # as in native/network.h
-_Norm = _structure("Norm", gamma=_FLOATS, beta=_FLOATS, mean=_FLOATS, variance=_FLOATS, d_gamma=_FLOATS,
-                   d_beta=_FLOATS)
-_Block = _structure("Block", mixer=_int, kernel=_int, dim_conv=_int, hidden=_int, conv=_FLOATS, first=_FLOATS,
-                    norm=_Norm, second=_FLOATS, scale=_FLOATS, drop=_FLOATS, d_conv=_FLOATS, d_first=_FLOATS,
-                    d_second=_FLOATS, d_scale=_FLOATS)
-_Stage = _structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, norm=_Norm, d_weight=_FLOATS,
-                    blocks=ctypes.POINTER(_Block))
-_Network = _structure("Network", channels=_int, stage_count=_int, act=_int, embed_act=_int, epsilon=_float,
-                      momentum=_float, stages=ctypes.POINTER(_Stage))
-_MuonMatrix = _structure("MuonMatrix", weight=_FLOATS, momentum=_FLOATS, gradient=_FLOATS, rows=_long, columns=_long)
-_MuonSettings = _structure("MuonSettings", rate=_float, decay=_float, momentum=_float, size=_float, a=_float, b=_float,
-                           c=_float, iterations=_int)
-_Batch = _structure("Batch", images=_FLOATS, count=_long, height=_long, width=_long)
+_Norm = structure("Norm", gamma=_FLOATS, beta=_FLOATS, mean=_FLOATS, variance=_FLOATS, d_gamma=_FLOATS,
+                  d_beta=_FLOATS)
+_Block = structure("Block", mixer=_int, kernel=_int, dim_conv=_int, hidden=_int, conv=_FLOATS, first=_FLOATS,
+                   norm=_Norm, second=_FLOATS, scale=_FLOATS, drop=_FLOATS, d_conv=_FLOATS, d_first=_FLOATS,
+                   d_second=_FLOATS, d_scale=_FLOATS)
+_Stage = structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, norm=_Norm, d_weight=_FLOATS,
+                   blocks=ctypes.POINTER(_Block))
+_Network = structure("Network", channels=_int, stage_count=_int, act=_int, embed_act=_int, epsilon=_float,
+                     momentum=_float, stages=ctypes.POINTER(_Stage))
+_MuonMatrix = structure("MuonMatrix", weight=_FLOATS, momentum=_FLOATS, gradient=_FLOATS, rows=_long, columns=_long)
+_MuonSettings = structure("MuonSettings", rate=_float, decay=_float, momentum=_float, size=_float, a=_float, b=_float,
+                          c=_float, iterations=_int)
+_Batch = structure("Batch", images=_FLOATS, count=_long, height=_long, width=_long)
 
 
 @functools.cache
@@ -55,7 +51,6 @@ def _library():
     library, reason = native.load_library()
     if library is None:
         raise RuntimeError(reason)
-    library.fasternet_training_kind.restype = ctypes.c_char_p
     library.fasternet_pass_create.restype = ctypes.c_void_p
     library.fasternet_pass_destroy.argtypes = [ctypes.c_void_p]
     library.fasternet_muon.argtypes = [_int, ctypes.POINTER(_MuonMatrix), _long, ctypes.POINTER(_MuonSettings), _int]
@@ -66,14 +61,7 @@ def _library():
 
 def kinds():
     """{kind: number} of the training kernels that this processor and build offer, best first: {"bf16-amx": 0, ...}."""
-    if native.load_library()[0] is None:
-        return {}
-    library, found, number = _library(), {}, 0
-    while (name := library.fasternet_training_kind(number)) is not None:
-        if name:
-            found[name.decode()] = number
-        number += 1
-    return found
+    return native.kinds("fasternet_training_kind")
 
 
 def why_not(model, precision="fp32"):
@@ -187,7 +175,9 @@ class _Task:
 
     def __init__(self, kernels, model, count):
         self.model = model
-        self.drops = [_drop_factors(block.drop_path, count) for block in _blocks(model)]
+        paths = [block.drop_path for block in _blocks(model)]
+        self.drops = [drop_factors(count, path.drop_prob) if path.drop_prob and path.training else None
+                      for path in paths]
         self.run = kernels.take_pass()
         weakref.finalize(self, kernels.give_back, self.run)
 
@@ -294,14 +284,6 @@ def _weights(model):
             found += [_mixer(block.spatial_mixing)[3], block.mlp[0].weight, norm.weight, norm.bias, block.mlp[3].weight,
                       block.layer_scale]
     return [weight for weight in found if weight is not None]
-
-
-def _drop_factors(layer, count):
-    """Factors on the branches of ``count`` images, drawn as ``layers.drop_path`` draws them; None without it."""
-    if not (layer.drop_prob and layer.training):
-        return None
-    keep = 1.0 - layer.drop_prob
-    return paddle.bernoulli(paddle.full([count, 1, 1, 1], keep, dtype="float32")) / max(keep, 1e-12)
 
 
 def _address(tensor):

@@ -9,6 +9,7 @@
 
 namespace fasternet {
 namespace amx {
+#include "tile_shapes.h"
 #include "tiles.h"
 }
 Engine *make_bf16_amx(const Network &net) { return new amx::Runner<amx::Tiles<1>>(net); }

@@ -14,16 +14,7 @@ template <int PARTS> struct Tiles {
     static constexpr int parts = PARTS, step = 32, pad = 32, row_tile = 16;
     static constexpr long tile = 512;  // values in a tile: 16 rows of 32
 
-    struct alignas(64) Config {
-        uint8_t palette = 1, start = 0, reserved[14] = {};
-        uint16_t bytes[16] = {};
-        uint8_t rows[16] = {};
-    };
-    static void begin() {
-        Config config;
-        for (int i = 0; i < 8; i++) config.bytes[i] = 64, config.rows[i] = 16;
-        _tile_loadconfig(&config);
-    }
+    static void begin() { begin_tiles(); }
     static void end() { _tile_release(); }
 
     // ---- values ----

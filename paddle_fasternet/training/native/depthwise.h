@@ -30,14 +30,13 @@ static void visit(const Maps &s, long image, long kernel, Inside inside, Near ne
 template <class A, bool BACK, class V>
 static void depthwise(V *to, const V *from, const TrainBlock &b, const Maps &s, float *scratch) {
     const long positions = b.kernel * b.kernel, dim = s.stride, line = s.width * dim;
-    float *weights = scratch;  // [channels / LANES][positions][LANES]
-    for (long c = 0; c < dim; c++)
+    for (long c = 0; c < dim; c++)  // to [channels / LANES][positions][LANES]
         for (long k = 0; k < positions; k++)
-            weights[(c / LANES * positions + k) * LANES + c % LANES] =
+            scratch[(c / LANES * positions + k) * LANES + c % LANES] =
                 c < b.dim_conv ? b.conv[c * positions + (BACK ? positions - 1 - k : k)] : 0;
     for (long image = s.first; image < s.first + s.count; image++)
-        for (long c = 0; c < dim; c += LANES, weights += positions * LANES) {
-            if (c == 0) weights = scratch;
+        for (long c = 0; c < dim; c += LANES) {
+            const float *weights = scratch + c * positions;
             vec w[9], sum{};
             for (int k = 0; k < 9; k++) w[k] = take(weights + (k < positions ? k : 0) * LANES);
             auto put = [&](long row, vec v) {
@@ -55,8 +54,8 @@ static void depthwise(V *to, const V *from, const TrainBlock &b, const Maps &s, 
                       put(row, v);
                   },
                   [&](long, long k, long neighbour) {
-                          sum += A::load(from + neighbour * dim + c) * take(weights + k * LANES);
-                      },
+                      sum += A::load(from + neighbour * dim + c) * take(weights + k * LANES);
+                  },
                   [&](long row) { put(row, sum), sum = vec{}; });
         }
 }

@@ -13,11 +13,6 @@ template <class A> class Orthogonaliser {
         w.depth = depth, w.columns = columns;
         w.data.grow(depth * columns + SLACK);
     }
-    static vec take(const float *from) {
-        vec v;
-        std::memcpy(&v, from, sizeof v);
-        return v;
-    }
 
 public:
     // matrix: [rows, columns], rows <= columns, in rows of up(columns) floats

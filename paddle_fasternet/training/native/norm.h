@@ -35,6 +35,12 @@ template <class A> static inline void activate(vec x, int act, vec &value, vec &
     else if (act == TRAIN_RELU) value = larger(x, vec{}), slope = step_up(x);
     else value = x, slope = all(1.f);
 }
+// f(act) with the activation as a constant of the compiler's.
+template <class F> static inline void with_activation(int act, F f) {
+    if (act == TRAIN_GELU) f(std::integral_constant<int, TRAIN_GELU>{});
+    else if (act == TRAIN_RELU) f(std::integral_constant<int, TRAIN_RELU>{});
+    else f(std::integral_constant<int, TRAIN_NONE>{});
+}
 // Rows of z = act(scale x + shift).
 template <class A, int ACT, class V>
 static void normalise_as(V *to, long to_stride, const V *from, long stride, long rows, long columns, const Norm &n) {
@@ -52,9 +58,9 @@ static void normalise(V *to, long to_stride, const V *from, long stride, long ro
         const long count = lesser(16, rows - r);
         V *target = to + r * to_stride;
         const V *source = from + r * stride;
-        if (act == TRAIN_GELU) normalise_as<A, TRAIN_GELU>(target, to_stride, source, stride, count, columns, n);
-        else if (act == TRAIN_RELU) normalise_as<A, TRAIN_RELU>(target, to_stride, source, stride, count, columns, n);
-        else normalise_as<A, TRAIN_NONE>(target, to_stride, source, stride, count, columns, n);
+        with_activation(act, [&](auto constant) {
+            normalise_as<A, decltype(constant)::value>(target, to_stride, source, stride, count, columns, n);
+        });
     }
 }
 // Rows of scale dz + slope x + offset.

@@ -6,16 +6,7 @@ struct Tiles {
     static constexpr long pad = 32, width = 32, tile = 512;
     static constexpr bool rough = true;  // activations to bfloat16's precision
 
-    struct alignas(64) Config {
-        uint8_t palette = 1, start = 0, reserved[14] = {};
-        uint16_t bytes[16] = {};
-        uint8_t rows[16] = {};
-    };
-    static void begin() {
-        Config config;
-        for (int i = 0; i < 8; i++) config.bytes[i] = 64, config.rows[i] = 16;
-        _tile_loadconfig(&config);
-    }
+    static void begin() { begin_tiles(); }
     static void end() { _tile_release(); }
 
     static vec load(const V *p) {

@@ -9,6 +9,7 @@
 
 namespace fasternet {
 namespace train_amx {
+#include "../../deploy/native/tile_shapes.h"
 #include "tiles.h"
 }
 const Training training_bf16_amx = train_amx::training_of<train_amx::Tiles>();

@@ -384,9 +384,9 @@ public:
             for (int i = 0; i < network.stage_count; i++) {
                 embed(team, i);
                 for (int j = 0; j < network.stages[i].depth; j++)
-                    network.act == TRAIN_GELU ? block_forward<TRAIN_GELU>(team, i, j)
-                    : network.act == TRAIN_RELU ? block_forward<TRAIN_RELU>(team, i, j)
-                                                : block_forward<TRAIN_NONE>(team, i, j);
+                    with_activation(network.act, [&](auto act) {
+                        this->template block_forward<decltype(act)::value>(team, i, j);
+                    });
             }
             const Stage &s = stages.back();
             const Share mine = share(team);
@@ -406,12 +406,12 @@ public:
                 from_planes<A>(s.gradient.data() + i * area * s.stride, d_map + i * dim * area, s.stride, area, dim);
             for (int i = network.stage_count - 1; i >= 0; i--) {
                 for (int j = network.stages[i].depth - 1; j >= 0; j--)
-                    network.act == TRAIN_GELU ? block_backward<TRAIN_GELU>(team, i, j, turn)
-                    : network.act == TRAIN_RELU ? block_backward<TRAIN_RELU>(team, i, j, turn)
-                                                : block_backward<TRAIN_NONE>(team, i, j, turn);
-                network.embed_act == TRAIN_GELU ? embed_backward<TRAIN_GELU>(team, i, turn)
-                : network.embed_act == TRAIN_RELU ? embed_backward<TRAIN_RELU>(team, i, turn)
-                                                  : embed_backward<TRAIN_NONE>(team, i, turn);
+                    with_activation(network.act, [&](auto act) {
+                        this->template block_backward<decltype(act)::value>(team, i, j, turn);
+                    });
+                with_activation(network.embed_act, [&](auto act) {
+                    this->template embed_backward<decltype(act)::value>(team, i, turn);
+                });
             }
         });
     }
