@@ -1,5 +1,8 @@
 """The native training kernels against Paddle's layers: outputs, gradients, running statistics."""
 import copy
+import os
+import subprocess
+import sys
 
 import numpy as np
 import paddle
@@ -8,7 +11,7 @@ from paddle import nn
 
 from paddle_fasternet import FasterNet, TrainConfig, fit
 from paddle_fasternet.deploy.native import load_library
-from paddle_fasternet.layers import Conv, DWConv, PConv
+from paddle_fasternet.layers import Conv, DWConv, GConv, PConv
 from paddle_fasternet.training import native, use_native_kernels
 from paddle_fasternet.training.optimizers import Muon
 
@@ -18,6 +21,8 @@ NETWORKS = [
     ({"act_layer": nn.GELU, "embed_dim": 40, "depths": (1, 2), "patch_size": 2}, (5, 19, 14)),
     ({"mixer": "dwconv", "act_layer": nn.GELU}, (6, 17, 16)),
     ({"mixer": "conv"}, (6, 16, 16)),
+    ({"mixer": "gconv"}, (6, 16, 16)),
+    ({"mixer": lambda dim: GConv(dim, kernel_size=5, groups=dim // 4), "embed_dim": 20}, (6, 16, 16)),
     ({"mixer": "identity"}, (6, 16, 16)),
     ({"n_div": 8}, (3, 16, 16)),
     ({"embed_dim": 12, "n_div": 3}, (3, 23, 23)),
@@ -190,7 +195,7 @@ def test_a_layer_in_two_places():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ({"mixer": "gconv"}, "mixers pconv, dwconv"),
+    ({"mixer": lambda dim: nn.Conv2D(dim, dim, 3, padding=1)}, "mixers pconv, dwconv"),
     ({"mixer": lambda dim: PConv(dim, kernel_size=4)}, "odd kernels"),
     ({"act_layer": nn.Hardswish}, "Hardswish"),
     ({"act_layer": lambda: nn.GELU(approximate=True)}, "GELU"),
@@ -260,18 +265,35 @@ def test_bfloat16_learns_as_float32_does(tiny_set, tmp_path):
             losses_of(TrainConfig(amp="bfloat16", **settings), tiny_set, tmp_path / "bf16")
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"kernels": "nativ"}, "did you mean 'native'"),
-    ({"kernels": "native", "mixer": "gconv"}, "kernels='native': this network cannot be trained.*use kernels='auto'"),
+@pytest.mark.parametrize("kernels, message", [
+    ("nativ", "did you mean 'native'"),
+    ("native", "kernels='native': this network cannot be trained.*use kernels='auto'"),
 ])
-def test_settings(tiny_set, tmp_path, settings, message):
+def test_settings(tiny_set, tmp_path, monkeypatch, kernels, message):
+    monkeypatch.setattr(native, "_LARGEST_KERNEL", 1)
     with pytest.raises(ValueError, match=message):
-        fit(TrainConfig(epochs=1, batch_size=8, **settings), tiny_set, tiny_set, tmp_path / "run", progress=False)
+        fit(TrainConfig(epochs=1, batch_size=8, kernels=kernels), tiny_set, tiny_set, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
-def test_auto_takes_paddles_layers_where_the_kernels_cannot(tiny_set, tmp_path):
-    fit(TrainConfig(epochs=1, batch_size=8, mixer="gconv"), tiny_set, tiny_set, tmp_path, progress=False)
+def test_auto_takes_paddles_layers_where_the_kernels_cannot(tiny_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(native, "_LARGEST_KERNEL", 1)
+    fit(TrainConfig(epochs=1, batch_size=8), tiny_set, tiny_set, tmp_path, progress=False)
+
+
+def test_paddles_idle_threads_sleep():
+    code = """if True:
+        import ctypes, paddle, paddle_fasternet
+        from pathlib import Path
+        from paddle_fasternet.training.native import use_native_kernels
+        openmp = ctypes.CDLL(str(Path(paddle.__file__).parent / "libs" / "libiomp5.so"))
+        before = openmp.kmp_get_blocktime()
+        use_native_kernels(paddle_fasternet.fasternet_t0())
+        print(before, openmp.kmp_get_blocktime())"""
+    for environment, expected in (({}, "200 0"), ({"KMP_BLOCKTIME": "7"}, "7 7")):
+        clean = {name: value for name, value in os.environ.items() if name != "KMP_BLOCKTIME"}
+        done = subprocess.run([sys.executable, "-c", code], env={**clean, **environment}, capture_output=True, text=True)
+        assert done.stdout.split() == expected.split(), done.stdout + done.stderr
 
 
 # ---- Muon ----

@@ -15,7 +15,7 @@ from .speed import measure, print_speed
 # What a first look needs: about two minutes on two cores. Digits have no mirror images.
 _DEMO_IMAGES = 30_000
 _DEMO = {
-    "cifar10": {"epochs": 2, "batch_size": 128, "init": "he", "optimizer": "muon", "lr": 4e-3},
+    "cifar10": {**RECIPES["short"], "epochs": 2, "batch_size": 128},
     "digits": {"epochs": 16, "patch_size": 4, "batch_size": 64, "augment": "shift=3,rotate=10"},
 }
 
@@ -117,7 +117,7 @@ def _demo(options):
     train = train[:_DEMO_IMAGES]
     _train_and_report(TrainConfig(**_DEMO[train.name]), train, test, options.out, overwrite=True)
     run = load_run(options.out)
-    _evaluate_and_draw(Predictor(run), test, options.out)
+    _evaluate_and_draw(Predictor(run), test, options.out, run.config.flip_test)
     size = run.config.image_size
     result = measure(run.model, run.preprocess, size, 32)
     print_speed(run.config.model, size, result)

@@ -11,7 +11,9 @@ float32).
 """
 import ctypes
 import functools
+import os
 import weakref
+from pathlib import Path
 
 import paddle
 from paddle import nn
@@ -21,7 +23,7 @@ from .._check import check_choice, check_number, check_type
 from ..deploy import native
 from ..deploy.engines import default_threads
 from ..deploy.native import structure
-from ..layers import Conv, DWConv, PConv, drop_factors
+from ..layers import Conv, DWConv, GConv, PConv, drop_factors
 from ..model import FasterNet, PatchEmbed, Stage
 
 _ACTS = {nn.Identity: 0, nn.ReLU: 1, nn.GELU: 2}
@@ -32,7 +34,7 @@ _FLOATS, _int, _long, _float = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, cty
 # as in native/network.h
 _Norm = structure("Norm", gamma=_FLOATS, beta=_FLOATS, mean=_FLOATS, variance=_FLOATS, d_gamma=_FLOATS,
                   d_beta=_FLOATS)
-_Block = structure("Block", mixer=_int, kernel=_int, dim_conv=_int, hidden=_int, conv=_FLOATS, first=_FLOATS,
+_Block = structure("Block", mixer=_int, kernel=_int, dim_conv=_int, groups=_int, hidden=_int, conv=_FLOATS, first=_FLOATS,
                    norm=_Norm, second=_FLOATS, scale=_FLOATS, drop=_FLOATS, d_conv=_FLOATS, d_first=_FLOATS,
                    d_second=_FLOATS, d_scale=_FLOATS)
 _Stage = structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, norm=_Norm, d_weight=_FLOATS,
@@ -84,7 +86,7 @@ def why_not(model, precision="fp32"):
         (len(acts) <= 1 and all(_act(block.mlp[2]) is not None for block in _blocks(model)),
          f"its activation is {' and '.join(act.__name__ for act in acts)}; the kernels do ReLU and GELU"),
         (all(_mixer(block.spatial_mixing) is not None for block in _blocks(model)),
-         "the kernels do the mixers pconv, dwconv, conv and identity with odd kernels up to 15"),
+         "the kernels do the mixers pconv, dwconv, gconv, conv and identity with odd kernels up to 15"),
         (len(set(map(id, layers))) == len(layers), "one of its layers is in two places"),
     ]
     wrong = [text for right, text in checks if not right]
@@ -101,7 +103,8 @@ def use_native_kernels(model, precision="fp32", threads=None):
 
     In evaluation, for ``forward_features``, and where the input needs a gradient, Paddle's layers are used as before.
     Hooks on layers inside the stages are not called in training, and a forward has one backward: at a second one Paddle
-    (2.6, 3.3) crashes in any ``PyLayer``. ``model.kernels = None`` switches back.
+    (2.6, 3.3) crashes in any ``PyLayer``. ``model.kernels = None`` switches back. Paddle's own threads sleep from now on
+    where they have nothing to do, unless KMP_BLOCKTIME in the environment says for how long they wait.
 
     Raises:
         ValueError: the network has layers that the kernels do not know.
@@ -113,7 +116,15 @@ def use_native_kernels(model, precision="fp32", threads=None):
     if reason:
         raise (ValueError if reason.startswith("this network") else RuntimeError)(reason)
     model.kernels = NativeKernels(precision, threads)
+    _let_idle_threads_sleep()
     return model
+
+
+def _let_idle_threads_sleep():
+    """Paddle's threads keep their cores for 0.2 s after each piece of work, waiting for another; the kernels need them."""
+    openmp = Path(paddle.__file__).parent / "libs" / "libiomp5.so"
+    if openmp.exists() and "KMP_BLOCKTIME" not in os.environ:
+        ctypes.CDLL(str(openmp)).kmp_set_blocktime(0)  # milliseconds
 
 
 class NativeKernels:
@@ -262,16 +273,16 @@ def _act(layer):
 
 
 def _mixer(layer):
-    """(kind, kernel size, convolved channels, weight) of a mixer, None if the kernels do not know it."""
+    """(kind, kernel size, convolved channels, groups, weight) of a mixer, None if the kernels do not know it."""
     if isinstance(layer, nn.Identity):
-        return _NO_MIXER, 1, 0, None
-    conv = {PConv: "partial_conv3", DWConv: "conv", Conv: "conv"}.get(type(layer))
-    if conv is None:
+        return _NO_MIXER, 1, 0, 1, None
+    name = {PConv: "partial_conv3", DWConv: "conv", GConv: "conv", Conv: "conv"}.get(type(layer))
+    if name is None:
         return None
-    weight = getattr(layer, conv).weight
-    kernel = weight.shape[2]
-    kind = _DEPTHWISE if type(layer) is DWConv else _PARTIAL
-    return (kind, kernel, weight.shape[0], weight) if kernel % 2 and kernel <= _LARGEST_KERNEL else None
+    conv = getattr(layer, name)
+    kernel, channels, groups = conv.weight.shape[2], conv.weight.shape[0], conv._groups
+    kind = _DEPTHWISE if groups == channels > 1 else _PARTIAL
+    return (kind, kernel, channels, groups, conv.weight) if kernel % 2 and kernel <= _LARGEST_KERNEL else None
 
 
 def _weights(model):
@@ -281,7 +292,7 @@ def _weights(model):
         found += [_projection(embedding).weight, embedding.norm.weight, embedding.norm.bias]
         for block in blocks:
             norm = block.mlp[1]
-            found += [_mixer(block.spatial_mixing)[3], block.mlp[0].weight, norm.weight, norm.bias, block.mlp[3].weight,
+            found += [_mixer(block.spatial_mixing)[-1], block.mlp[0].weight, norm.weight, norm.bias, block.mlp[3].weight,
                       block.layer_scale]
     return [weight for weight in found if weight is not None]
 
@@ -306,11 +317,11 @@ def _describe(model, drops, gradients):
     for embedding, layers in _stages(model):
         blocks = []
         for layer in layers:
-            kind, kernel, channels, conv = _mixer(layer.spatial_mixing)
+            kind, kernel, channels, groups, conv = _mixer(layer.spatial_mixing)
             drop = next(drops)
             blocks.append(_Block(
-                mixer=kind, kernel=kernel, dim_conv=channels, hidden=layer.mlp[0].weight.shape[0], drop=_address(drop),
-                norm=norm_of(layer.mlp[1]),
+                mixer=kind, kernel=kernel, dim_conv=channels, groups=groups, hidden=layer.mlp[0].weight.shape[0],
+                drop=_address(drop), norm=norm_of(layer.mlp[1]),
                 **pointers(conv=conv, first=layer.mlp[0].weight, second=layer.mlp[3].weight, scale=layer.layer_scale)))
         kept.append((_Block * len(blocks))(*blocks))
         weight = _projection(embedding).weight

@@ -7,7 +7,9 @@ RECIPES = {
     # one GPU
     "gpu": dict(patch_size=1, init="he", epochs=100, batch_size=512, lr=4e-3, warmup_epochs=5,
                 augment="flip,shift=4,cutout,mixup", ema_decay=0.999, flip_test=True),
+    # two cores and five minutes
+    "short": dict(init="he", optimizer="muon", epochs=6, lr=4e-3, flip_test=True),
     # two cores and an hour
-    "cpu": dict(init="he", merge_sizes=(1, 2, 2), optimizer="muon", epochs=45, lr=4e-3,
+    "cpu": dict(init="he", merge_sizes=(1, 2, 2), optimizer="muon", epochs=40, lr=4e-3,
                 augment="altflip,shift=4,cutout", ema_decay=0.998, flip_test=True),
 }

@@ -16,7 +16,7 @@ from paddle_fasternet._check import check_choice
 from paddle_fasternet._files import make_folder, write_json
 from paddle_fasternet.benchmark import machine
 
-BASE = dict(init="he", optimizer="muon", epochs=6, batch_size=256, lr=4e-3, flip_test=True)
+BASE = TrainConfig.recipe("short").to_dict()
 STUDY = {  # name: what differs from the base
     "base": {},
     "init of the paper": {"init": "paper"},

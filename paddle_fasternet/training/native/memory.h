@@ -157,6 +157,12 @@ protected:
         A::pack_transposed(s.embed, dense);
         if (i) A::pack(s.embed_back, dense);
     }
+    // Where a convolution's weight from channel `in` to channel `out` lies, -1 between groups: a grouped convolution is
+    // computed as a dense one with zeros there, for its groups are narrower than a tile.
+    static long conv_place(const TrainBlock &b, long out, long in, long y, long x) {
+        const long group = b.dim_conv / b.groups;
+        return in / group == out / group ? ((out * group + in % group) * b.kernel + y) * b.kernel + x : -1;
+    }
     void pack_block(Own &o, const TrainStage &t, const TrainBlock &b, Block &d, const Stage &s) {
         const long hidden = up(b.hidden), kernel = b.kernel, channels = b.dim_conv;
         const V *dense =
@@ -174,8 +180,8 @@ protected:
             dense = fill(o, kernel * run, channels, kernel * run, narrow, [&](long r, long c) -> float {
                 long y = r / run, x = r % run / channels, in = r % run % channels;
                 if (x >= kernel) return 0;
-                if (!back) return b.conv[((c * channels + in) * kernel + y) * kernel + x];
-                return b.conv[((in * channels + c) * kernel + kernel - 1 - y) * kernel + kernel - 1 - x];
+                const long place = back ? conv_place(b, in, c, kernel - 1 - y, kernel - 1 - x) : conv_place(b, c, in, y, x);
+                return place < 0 ? 0 : b.conv[place];
             });
             A::pack(back ? d.conv_back : d.conv, dense);
         }

@@ -15,8 +15,8 @@ struct TrainNorm {
     float *d_gamma, *d_beta;
 };
 struct TrainBlock {
-    int mixer, kernel, dim_conv, hidden;
-    const float *conv;   // [dim_conv, dim_conv, kernel, kernel], or [dim, 1, kernel, kernel]
+    int mixer, kernel, dim_conv, groups, hidden;
+    const float *conv;   // [dim_conv, dim_conv / groups, kernel, kernel], or [dim, 1, kernel, kernel]
     const float *first;  // [hidden, dim]
     TrainNorm norm;
     const float *second;  // [dim, hidden]

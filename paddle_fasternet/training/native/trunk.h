@@ -279,7 +279,8 @@ template <class A> class Trunk : public Memory<A> {
             const long kernel = b.kernel, channels = b.dim_conv;
             reduce(team, turn, kernel * run, channels, narrow, [&](long r, long c, float v) {
                 const long y = r / run, x = r % run / channels, in = r % run % channels;
-                if (x < kernel) b.d_conv[((c * channels + in) * kernel + y) * kernel + x] = v;
+                const long place = x < kernel ? Base::conv_place(b, c, in, y, x) : -1;
+                if (place >= 0) b.d_conv[place] = v;
             });
             turn ^= 1;
         } else if (b.mixer == MIXER_DEPTHWISE) {
