@@ -9,11 +9,14 @@ stderr, leaves no picture, or needs more than --limit seconds. In full a noteboo
 and trains what is not trained yet; work/results/mixers.json and mixers.png come from Compare.
 """
 import argparse
+import json
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from paddle_fasternet._files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ("FasterNet", "DWConv", "Compare", "Operators", "Explain", "Deploy")
@@ -86,7 +89,12 @@ def run_full(name):
         return [f"{name}: {text}; notebooks/{name}.ipynb stays as it was" for text in found]
     nbformat.write(tidy(notebook), ROOT / "notebooks" / f"{name}.ipynb")
     for file in RESULTS.get(name, ()):
-        shutil.copy(ROOT / "work" / "notebooks" / "mixers" / file, ROOT / "work" / "results" / file)
+        source, target = (ROOT / "work" / folder / file for folder in ("notebooks/mixers", "results"))
+        if source.suffix == ".json":
+            content = json.loads(source.read_text(encoding="utf-8"))
+            write_json(target, {"command": f"python tests/run_notebooks.py --full {name}", **content})
+        else:
+            shutil.copy(source, target)
     print(f"{name:10} {time.perf_counter() - start:7.1f} s  written into notebooks/", flush=True)
     return []
 

@@ -11,7 +11,7 @@ from ..data.augment import resize
 from ..deploy import Predictor
 from ..explain import METHODS, LimeExplainer, plot_explanations
 from ..training import load_run
-from .options import add_engine, add_run, open_predictor
+from .options import add_engine, add_run, find_run, open_predictor
 
 
 def add_commands(add):
@@ -39,7 +39,7 @@ def add_commands(add):
 
 def _predict(options):
     top = check_number("top", options.top, low=1, integer=True)
-    predictor = open_predictor(options)
+    predictor = open_predictor(options, find_run(options))
     for path, probabilities in zip(options.images, predictor(options.images, progress=len(options.images) > 32)):
         best = probabilities.argsort()[::-1][:top]
         print(f"{path}: " + ", ".join(f"{predictor.class_names[i]} {probabilities[i]:.1%}" for i in best))

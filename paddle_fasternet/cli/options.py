@@ -25,8 +25,12 @@ def add_engine(parser):
     parser.add_argument("--threads", type=int, default=None, metavar="N", help="of the engine (default: all cores)")
 
 
-def open_predictor(options):
-    """The ``Predictor`` of ``--run``, which may be a run's folder or an exported one."""
+def find_run(options):
+    """The training run of ``--run``; None where that is an exported folder."""
     folder = Path(options.run).expanduser()
-    source = folder if (folder / "export.json").is_file() else load_run(folder, options.which)
-    return Predictor(source, options.engine, options.precision, options.threads)
+    return None if (folder / "export.json").is_file() else load_run(folder, options.which)
+
+
+def open_predictor(options, run):
+    """The ``Predictor`` of a run, or where it is None of the exported folder ``--run``."""
+    return Predictor(run or Path(options.run).expanduser(), options.engine, options.precision, options.threads)

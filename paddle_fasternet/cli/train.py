@@ -9,7 +9,7 @@ from .._files import make_folder
 from ..data import AUGMENTATIONS, load_dataset
 from ..deploy import Predictor
 from ..training import RECIPES, TrainConfig, evaluate, fit, load_run
-from .options import add_data, add_engine, add_run, open_predictor
+from .options import add_data, add_engine, add_run, find_run, open_predictor
 from .speed import measure, print_speed
 
 # What a first look needs: about two minutes on two cores. Digits have no mirror images.
@@ -42,8 +42,9 @@ def add_commands(add):
     add_run(evaluation)
     add_data(evaluation, default=None)
     add_engine(evaluation)
-    evaluation.add_argument("--flips", action="store_true",
-                            help="take the mean over each image and its mirror image, for twice the time")
+    evaluation.add_argument("--flips", action=argparse.BooleanOptionalAction, default=None,
+                            help="take the mean over each image and its mirror image, for twice the time (default: as "
+                                 "in the run's training)")
     evaluation.add_argument("--out", default=None, help="folder for the pictures; default: the run's own")
 
     demo = add("demo", _demo, "Train for a minute or two on CIFAR-10 (or the embedded digits where it cannot be had), "
@@ -88,15 +89,19 @@ def _train_and_report(config, train, test, out, **options):
 
 
 def _evaluate(options):
-    predictor = open_predictor(options)
-    name = options.data or load_run(options.run, options.which).data["name"]
-    _, test = load_dataset(name, options.data_file)
+    run = find_run(options)
+    if not (run or options.data):
+        raise ValueError(f"data=None: {options.run} is an exported folder, which does not say what it was trained on; "
+                         "name the data set with --data")
+    predictor = open_predictor(options, run)
+    _, test = load_dataset(options.data or run.data["name"], options.data_file)
     if test.class_names != predictor.class_names:
         raise ValueError(f"the network knows {', '.join(predictor.class_names)}; {test.name} has other classes")
-    _evaluate_and_draw(predictor, test, options.out or options.run, options.flips)
+    flips = bool(run and run.config.flip_test) if options.flips is None else options.flips
+    _evaluate_and_draw(predictor, test, options.out or options.run, flips)
 
 
-def _evaluate_and_draw(predictor, test, out, flips=False):
+def _evaluate_and_draw(predictor, test, out, flips):
     folder = make_folder("out", out)
     result = evaluate(predictor, test, progress=True, flips=flips)
     print(f"accuracy {result.accuracy:.2%} on {len(test):,} test images, cross-entropy {result.loss:.4f} "

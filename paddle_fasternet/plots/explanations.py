@@ -66,7 +66,7 @@ def draw_heat(ax, image, heat):
     low = 0 if signed else float(heat.min())
     # one pixel that stands out would leave all the others white
     high = max(float(np.percentile(np.abs(heat), 99.5)), low + 1e-12)
-    return ax.imshow(heat, cmap="RdBu" if signed else "Reds", vmin=-high if signed else low, vmax=high,
+    return ax.imshow(heat, cmap="RdBu" if signed else "Greens", vmin=-high if signed else low, vmax=high,
                      alpha=0.85 * np.clip((np.abs(heat) - low) / (high - low), 0, 1) ** 0.5)
 
 

@@ -38,7 +38,7 @@ def tables():
     machine = f"{speed['machine']['name']}, {speed['machine']['cores']}"
     english = f"""\
 On two cores ({machine} cores, Paddle {speed['machine']['paddle']}), the training on {run['machine']['threads']} \
-thread beside other work, the rest on {speed['machine']['threads']}; records and commands in `work/results/`:
+thread beside other work, the rest on {speed['machine']['threads']}; ratios are medians of paired rounds; records and commands in `work/results/`:
 
 | | |
 |---|---|
@@ -55,8 +55,8 @@ PyTorch {torch['fp32']:,.0f} / {torch['bf16']:,.0f} |
 {fast[0]['ratio']:.2f} / {fast[1]['ratio']:.2f} times the best of the other engines ({_peer(fast[1])}) |
 | bf16, one image / batch 32 | {fast[2]['ours_images_per_second']:,.0f} / {fast[3]['ours_images_per_second']:,.0f} \
 images/s, {fast[2]['ratio']:.2f} / {fast[3]['ratio']:.2f} times the best of the other engines ({_peer(fast[3])}) |
-| points of accuracy lost by bf16 / int8 (OpenVINO), shipped network | {lost['bf16']['points_lost']:.2f} / \
-{lost['int8']['points_lost']:.2f} |
+| change in accuracy by bf16 / int8 (OpenVINO), shipped network | {_gained(lost['bf16'])} / \
+{_gained(lost['int8'])} points |
 | PaddleX {paddlex['versions']['paddlex']} on the exported folder | the same class for \
 {paddlex['same_top1']:,} of {paddlex['images']:,} images |
 | LIME, T0 at 224 x 224 ({lime_name}) | {lime['samples_per_second']:,.0f} samples/s, \
@@ -75,7 +75,7 @@ test images instead of 10,000. The accuracy is the last epoch's.
 """
     chinese = f"""\
 两核 CPU（{machine} 核，飞桨 {speed['machine']['paddle']}）；训练用 {run['machine']['threads']} 个线程，\
-同时还有别的任务，其余用 {speed['machine']['threads']} 个线程；记录与命令见 `work/results/`：
+同时还有别的任务，其余用 {speed['machine']['threads']} 个线程；倍数为成对测量之比的中位数；记录与命令见 `work/results/`：
 
 | | |
 |---|---|
@@ -85,25 +85,25 @@ test images instead of 10,000. The accuracy is the last epoch's.
 {steps['ours, bf16']:,.0f} 张/秒；飞桨的层 {steps['Paddle eager, fp32']:,.0f}，PyTorch {torch['fp32']:,.0f} / \
 {torch['bf16']:,.0f} |
 | T0，224 x 224，单张图像 | {1e3 * one['median']:.1f} 毫秒 |
-| T0，224 x 224，批大小 {alone['images']}，仅网络 / 从图像到类别 | \
+| T0，224 x 224，批大小 {alone['images']}，仅网络 / 端到端（含预处理） | \
 {alone['images_per_second']:,.0f} / {whole['images_per_second']:,.0f} 张/秒 |
-| 同上，用 `Predictor`（已折叠；{fast[1]['ours'].split(': ')[1]}），fp32，单张 / 批大小 32 | \
+| 同上，用 `Predictor`（已融合 BatchNorm；{fast[1]['ours'].split(': ')[1]}），fp32，单张 / 批大小 32 | \
 {fast[0]['ours_images_per_second']:,.0f} / {fast[1]['ours_images_per_second']:,.0f} 张/秒，\
 是其他引擎中最快者（{_peer(fast[1])}）的 {fast[0]['ratio']:.2f} / {fast[1]['ratio']:.2f} 倍 |
 | bf16，单张 / 批大小 32 | {fast[2]['ours_images_per_second']:,.0f} / {fast[3]['ours_images_per_second']:,.0f} 张/秒，\
 是其他引擎中最快者（{_peer(fast[3])}）的 {fast[2]['ratio']:.2f} / {fast[3]['ratio']:.2f} 倍 |
-| bf16 / int8（OpenVINO）损失的准确率（百分点），随库附带的网络 | {lost['bf16']['points_lost']:.2f} / \
-{lost['int8']['points_lost']:.2f} |
+| bf16 / int8（OpenVINO）带来的准确率变化（百分点），随库附带的网络 | {_gained(lost['bf16'])} / \
+{_gained(lost['int8'])} |
 | PaddleX {paddlex['versions']['paddlex']} 打开导出的文件夹 | {paddlex['images']:,} 张图像中 \
 {paddlex['same_top1']:,} 张类别相同 |
-| LIME，T0，224 x 224（{lime_name}） | {lime['samples_per_second']:,.0f} 个样本/秒，是 InterpretDL\
+| LIME，T0，224 x 224（本库，{lime_name.split(", ")[1]}） | {lime['samples_per_second']:,.0f} 个样本/秒，是 InterpretDL\
 （{theirs['samples_per_second']:.0f}）的 {lime['times_interpretdl']:.1f} 倍 |
 | 论文的结论在这台设备上：T0 比 MobileViT-XXS 快（论文 {claims['eager', 'fasternet_t0']['paper']} 倍）、L 比 Swin-B \
 快（论文 {claims['eager', 'fasternet_l']['paper']} 倍） | 动态图 {claims['eager', 'fasternet_t0']['here']} 与 \
 {claims['eager', 'fasternet_l']['here']} 倍；Paddle Inference {claims['paddle', 'fasternet_t0']['here']} 与 \
 {claims['paddle', 'fasternet_l']['here']} 倍 |
-| 数据读取，32 像素，翻转、平移、归一化 | {small} 张/秒 |
-| 数据读取，224 像素，2023 年笔记本的变换 | {large} 张/秒，是 `paddle.vision.transforms` 加两个进程\
+| 数据加载，32 像素，翻转、平移、归一化 | {small} 张/秒 |
+| 数据加载，224 像素，2023 年的 Notebook 的数据增强 | {large} 张/秒，是 `paddle.vision.transforms` 配合两个进程\
 （{paddle_way}）的 {data['ratio_at_224']:.1f} 倍 |
 
 （*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {run['run']['data']['val_images']:,} 张而不是 10,000 张。\
@@ -114,6 +114,10 @@ test images instead of 10,000. The accuracy is the last epoch's.
 
 def _peer(row):
     return row["peer"].split(",")[0]
+
+
+def _gained(row):
+    return f"{0 - row['points_lost']:+.2f}"  # 0 - 0 has no minus
 
 
 def between(text):
