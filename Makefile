@@ -6,6 +6,7 @@
 # make test-paddle26, make lint, make bench, make clean
 PYTHON ?= python3
 VENV ?= .venv
+NATIVE := $(wildcard paddle_fasternet/*/native/*)
 
 .PHONY: demo test notebooks notebooks-full interpretdl test-paddle26 lint bench clean
 
@@ -51,7 +52,7 @@ $(VENV)/bin/pip:
 	$(SYSTEM)
 	$(PYTHON) -m venv $$($(PYTHON) -c 'import paddle' 2>/dev/null && echo --system-site-packages) $(VENV)
 
-$(VENV)/demo.ready: $(VENV)/bin/pip setup.py
+$(VENV)/demo.ready: $(VENV)/bin/pip setup.py $(NATIVE)
 	$(VENV)/bin/pip install -q -e ".$$($(VENV)/bin/python -c 'import paddle' 2>/dev/null || echo '[cpu]')"
 	touch $@
 
@@ -75,7 +76,7 @@ $(VENV)/interpretdl.ready: $(VENV)/demo.ready
 	touch $@
 
 # Paddle 2.6 is of the time of numpy 1 and expects setuptools.
-.venv-paddle26/ready: setup.py
+.venv-paddle26/ready: setup.py $(NATIVE)
 	$(SYSTEM)
 	$(PYTHON) -m venv .venv-paddle26
 	.venv-paddle26/bin/pip install -q "paddlepaddle==2.6.2" "numpy<2" setuptools -e ".[dev,deploy]"

@@ -1,4 +1,5 @@
 """Metadata. PaddlePaddle is an extra: on a GPU machine pip would put the CPU wheel over paddlepaddle-gpu."""
+import hashlib
 import re
 from pathlib import Path
 
@@ -8,6 +9,9 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "paddle_fasternet" / "__init__.py").read_text()).group(1)
 
 NATIVE = [Path("paddle_fasternet", "deploy", "native"), Path("paddle_fasternet", "training", "native")]
+# Compiled into the library, so that the package knows one of other sources (deploy/native.py makes the same checksum).
+SOURCES = [path for folder in NATIVE for path in sorted([*folder.glob("*.h"), *folder.glob("*.cpp")])]
+CHECKSUM = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
 
 setup(
     name="paddle_fasternet",
@@ -20,15 +24,15 @@ setup(
     package_data={"paddle_fasternet.weights": ["cifar10/*"]},
     # A plain shared library, which ctypes loads. Optional: where there is no compiler, all the rest is installed.
     ext_modules=[Extension(
-        "paddle_fasternet.deploy._native", sorted(str(path) for folder in NATIVE for path in folder.glob("*.cpp")),
-        language="c++", optional=True, depends=sorted(str(path) for folder in NATIVE for path in folder.glob("*.h")),
+        "paddle_fasternet.deploy._native", [str(path) for path in SOURCES if path.suffix == ".cpp"], language="c++",
+        optional=True, depends=[str(path) for path in SOURCES], define_macros=[("FASTERNET_SOURCES", f'"{CHECKSUM}"')],
         extra_compile_args=["-std=c++17", "-O3", "-fvisibility=hidden", "-pthread"], extra_link_args=["-pthread"])],
     python_requires=">=3.9",
     install_requires=[
         "numpy>=1.22,<2.4",  # Paddle 3.3 turns arrays of one element into numbers, which numpy 2.4 refuses
-        "matplotlib>=3.5",
+        "matplotlib>=3.6",
         "tqdm>=4.60",
-        "pillow>=9",
+        "pillow>=10.1",
         "opencv-python-headless>=4.5",
         "scikit-image>=0.19",
         "scikit-learn>=1.0",

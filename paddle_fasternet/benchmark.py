@@ -212,5 +212,6 @@ def machine():
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"device": device, "name": name, "cores": cores, "threads": int(os.environ.get("OMP_NUM_THREADS", 1)),
-            "paddle": paddle.__version__, "python": platform.python_version()}
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0])  # "4,2": of nested regions, the outermost
+    return {"device": device, "name": name, "cores": cores, "threads": threads, "paddle": paddle.__version__,
+            "python": platform.python_version()}

@@ -32,9 +32,7 @@ def describe():
     for name, use in _OPTIONAL.items():
         yield f"  {name} {_version(name) or 'not installed'} ({use})"
     for engine in deploy.ENGINES:
-        precisions = deploy.offered(engine)
-        why = deploy.native.why_not() if engine == "native" else "not installed"
-        yield f"  engine {engine}: {', '.join(precisions) or why}"
+        yield f"  engine {engine}: {', '.join(deploy.offered(engine)) or deploy.engines.why_not(engine)}"
     yield f"  training kernels: {', '.join(training.native.kinds()) or deploy.native.why_not()}"
     try:
         yield f"  CIFAR-10: {find_cifar10(None) or 'not on this machine, would be downloaded'}"

@@ -85,11 +85,11 @@ class DWConv(nn.Layer):
 
     def __init__(self, dim, kernel_size=3):
         super().__init__()
-        dim = check_number("dim", dim, low=1, integer=True)
+        self.dim = dim = check_number("dim", dim, low=1, integer=True)
         self.conv = _same_conv(dim, kernel_size, groups=dim)
 
     def forward(self, x):
-        _check_input(x, self.conv._in_channels)
+        _check_input(x, self.dim)
         return self.conv(x)
 
 
@@ -105,7 +105,7 @@ class GConv(nn.Layer):
 
     def __init__(self, dim, kernel_size=3, groups=None):
         super().__init__()
-        dim = check_number("dim", dim, low=1, integer=True)
+        self.dim = dim = check_number("dim", dim, low=1, integer=True)
         if groups is None:
             groups = math.gcd(dim, 16)
         groups = check_number("groups", groups, low=1, integer=True)
@@ -114,7 +114,7 @@ class GConv(nn.Layer):
         self.conv = _same_conv(dim, kernel_size, groups=groups)
 
     def forward(self, x):
-        _check_input(x, self.conv._in_channels)
+        _check_input(x, self.dim)
         return self.conv(x)
 
 
@@ -123,11 +123,11 @@ class Conv(nn.Layer):
 
     def __init__(self, dim, kernel_size=3):
         super().__init__()
-        dim = check_number("dim", dim, low=1, integer=True)
+        self.dim = dim = check_number("dim", dim, low=1, integer=True)
         self.conv = _same_conv(dim, kernel_size)
 
     def forward(self, x):
-        _check_input(x, self.conv._in_channels)
+        _check_input(x, self.dim)
         return self.conv(x)
 
 

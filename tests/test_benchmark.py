@@ -72,6 +72,11 @@ def test_machine_says_what_a_record_needs():
     assert machine()["paddle"] == paddle.__version__ and machine()["cores"] >= 1
 
 
+def test_threads_of_nested_regions(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    assert machine()["threads"] == 4
+
+
 def test_bad_values():
     with pytest.raises(ValueError, match="repeats=0"):
         time_in_turn({}, 1, repeats=0)

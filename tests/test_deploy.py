@@ -101,6 +101,22 @@ def test_folding_by_hand():
     assert isinstance(folded[1], nn.Identity) and pair.training and isinstance(pair[1], nn.BatchNorm2D)
 
 
+def test_a_convolution_with_two_normalisations_stays():
+    class TwoHeads(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            conv = nn.Conv2D(3, 4, 1)
+            self.a, self.b = nn.Sequential(conv, nn.BatchNorm2D(4)), nn.Sequential(conv, nn.BatchNorm2D(4))
+            self.b[1]._variance.set_value(paddle.full([4], 9.0))
+
+        def forward(self, x):
+            return paddle.concat([self.a(x), self.b(x)], 1)
+
+    model, x = TwoHeads(), batch()
+    model.eval()
+    assert close(answer(fuse_conv_bn(model), x), answer(model, x))
+
+
 def test_a_batchnorm_that_follows_no_convolution_stays():
     model = nn.Sequential(nn.Conv2D(3, 4, 1), nn.ReLU(), nn.BatchNorm2D(4))
     assert isinstance(fuse_conv_bn(model)[2], nn.BatchNorm2D)
@@ -244,8 +260,15 @@ def test_auto_measures_once_and_remembers(folder, monkeypatch):
     again = Predictor(folder[0])
     assert (again.engine, again.precision) == (first.engine, first.precision)
     predictor._memory().write_text("{ damaged")
-    with pytest.raises(AssertionError, match="measured again"):
+    with pytest.raises(ValueError, match="measured again"):
         Predictor(folder[0])
+
+
+def test_auto_passes_over_an_engine_that_fails(folder, monkeypatch):
+    def fail(files, precision, threads):
+        raise AssertionError("of a kind that nobody foresaw")
+    monkeypatch.setitem(engines.ENGINES, "openvino", (fail, "openvino"))
+    assert Predictor(folder[0], precision="fp32").engine != "openvino"
 
 
 def test_auto_takes_only_precisions_that_the_record_shows_to_be_good(folder, monkeypatch):
@@ -334,7 +357,7 @@ def test_an_engine_that_is_not_installed_says_what_to_install(folder, monkeypatc
     find = engines.importlib.util.find_spec
     monkeypatch.setattr(engines.importlib.util, "find_spec",
                         lambda name: None if name in ("openvino", "onnxruntime", "nncf") else find(name))
-    with pytest.raises(ImportError, match="engine='openvino' is not installed: pip install openvino"):
+    with pytest.raises(ImportError, match="engine='openvino': not installed: pip install openvino"):
         Predictor(folder[0], "openvino")
     with pytest.raises(ImportError, match="'onnx' needs the packages onnx and onnxruntime"):
         export(folder[1], folder[0].parent / "new", 16)

@@ -149,6 +149,33 @@ def test_what_does_not_fit_is_named():
             native.NativeNetwork(**{**given, **more})
 
 
+def test_other_networks_are_not_taken_for_a_fasternet():
+    assert native_settings(paddle.vision.models.mobilenet_v1(num_classes=2)) is None
+    tanh_form = FasterNet(embed_dim=8, depths=(1,), merge_sizes=(), act_layer=lambda: nn.GELU(approximate=True))
+    assert native_settings(fuse_conv_bn(tanh_form)) is None
+
+
+def test_arrays_of_other_types_and_layouts_are_copied_once():
+    if not BUILT:
+        return says_why()
+    _, given = build({})
+    x = batch(2, 16)
+    expected = native.NativeNetwork(**given).logits(x)
+    given["arrays"] = {name: np.asfortranarray(value.astype(np.float64)) for name, value in given["arrays"].items()}
+    np.testing.assert_array_equal(native.NativeNetwork(**given).logits(x), expected)
+
+
+def test_a_build_of_other_sources_is_not_used(monkeypatch):
+    if not BUILT:
+        return says_why()
+    monkeypatch.setattr(native, "_built_from", lambda library: "older")
+    native.load_library.cache_clear()
+    try:
+        assert native.available() == () and "built from other sources" in native.why_not()
+    finally:
+        native.load_library.cache_clear()
+
+
 def test_a_missing_build_says_what_to_do(monkeypatch):
     monkeypatch.setattr(native.Path, "glob", lambda *_: [])
     native.load_library.cache_clear()

@@ -249,6 +249,17 @@ def test_replaced_networks_train():
             assert parameter.grad is not None and float(parameter.grad.abs().max()) > 0, name
 
 
+@pytest.mark.parametrize("mixer", ["conv", "gconv", "dwconv"])
+def test_this_librarys_own_mixers_are_networks_like_others(mixer):
+    model = FasterNet(embed_dim=16, depths=(1,), merge_sizes=(), feature_dim=8, mixer=mixer)
+    if mixer == "conv":
+        model = replace_conv(model).model
+        assert isinstance(model.stages[0].blocks[0].spatial_mixing.conv[0], PConv)
+    assert model(paddle.zeros([1, 3, 16, 16])).shape == [1, 1000]
+    with pytest.raises(ValueError, match=r"must be \[N, 16, H, W\]"):
+        model.stages[0].blocks[0].spatial_mixing(paddle.zeros([1, 8, 4, 4]))
+
+
 def test_resnet18_by_hand():
     resnet = paddle.vision.models.resnet18(num_classes=10)
     result = replace_conv(resnet)

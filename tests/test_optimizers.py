@@ -50,6 +50,19 @@ def test_two_steps_of_muon_by_hand(shape):
     assert weight.grad is None or (weight.grad.numpy() == 0).all()
 
 
+def test_a_step_with_infinite_gradients_is_left_out():
+    weight, bias = paddle.create_parameter([4, 6], "float32"), paddle.create_parameter([1], "float32", is_bias=True)
+    optimizer = Muon([weight], paddle.optimizer.AdamW(0.1, parameters=[bias]), 0.5)
+    before = weight.numpy().copy(), bias.numpy().copy()
+    for overflow in (True, False):  # as GradScaler says it
+        weight.grad, bias.grad = paddle.full([4, 6], np.inf if overflow else 1.0), paddle.ones([1])
+        optimizer._set_auxiliary_var("found_inf", paddle.to_tensor([overflow]))
+        optimizer.step()
+        changed = [not np.array_equal(value.numpy(), old) for value, old in zip((weight, bias), before)]
+        assert changed == [not overflow] * 2 and np.isfinite(weight.numpy()).all()
+        assert any("moment1" in name for name in optimizer.state_dict())  # also before the first real step
+
+
 def test_updates_have_the_size_of_adamws():
     weight = paddle.create_parameter([64, 128], "float32")
     before = weight.numpy().copy()

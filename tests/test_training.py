@@ -65,7 +65,7 @@ def test_equal_seeds_give_equal_runs(tiny_set, tmp_path):
 
 
 @pytest.mark.parametrize("change", [
-    {"amp": "bfloat16"}, {"ema_decay": 0.9}, {"clip_grad": 0}, {"augment": "mixup,cutmix"}, {"mixer": "dwconv"},
+    {"amp": "off"}, {"ema_decay": 0.9}, {"clip_grad": 0}, {"augment": "mixup,cutmix"}, {"mixer": "dwconv"},
     {"merge_sizes": (1, 2, 2)}, {"image_size": 48}, {"smoothing": 0}, {"batch_size": 1000}, {"embed_act": True},
     {"init": "he"}, {"optimizer": "muon"}, {"schedule": "linear"}, {"flip_test": True}, {"augment": "altflip"},
     {"final_epochs": 1, "final_augment": "none"}, {"early_epochs": 1, "early_size": 16}])
@@ -215,8 +215,9 @@ def test_bad_runs_leave_nothing(tiny_set, tmp_path):
     grey = ImageSet(tiny_set.images[:, :1], tiny_set.labels, tiny_set.class_names)
     with pytest.raises(ValueError, match="images of 1 channels need a mean and a std for each, not 3 and 3"):
         fit(TrainConfig(**QUICK), tiny_set, grey, tmp_path / "run", progress=False)
-    with pytest.raises(ValueError, match="amp='float16' needs a GPU"):
-        fit(TrainConfig(**QUICK, amp="float16"), tiny_set, tiny_set, tmp_path / "run", progress=False)
+    for amp in ("float16", "bfloat16"):
+        with pytest.raises(ValueError, match=f"amp='{amp}': Paddle's layers have no mixed precision on a CPU"):
+            fit(TrainConfig(**QUICK, amp=amp, kernels="paddle"), tiny_set, tiny_set, tmp_path / "run", progress=False)
     for config, train, out, message in [({"epochs": 1}, tiny_set, "run", "config must be a TrainConfig, not dict"),
                                         (TrainConfig(), tiny_set.images, "run", "train must be a ImageSet"),
                                         (TrainConfig(**QUICK), tiny_set, None, "out_dir=None must be a path")]:

@@ -9,7 +9,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from paddle_fasternet import FasterNet, TrainConfig, fit
+from paddle_fasternet import FasterNet, TrainConfig, fit, replace_conv
 from paddle_fasternet.deploy.native import load_library
 from paddle_fasternet.layers import Conv, DWConv, GConv, PConv
 from paddle_fasternet.training import native, use_native_kernels
@@ -194,6 +194,22 @@ def test_a_layer_in_two_places():
         use_native_kernels(model)
 
 
+def test_a_weight_in_two_places():
+    model = build({"depths": (2,), "merge_sizes": ()})
+    model.stages[0].blocks[1].mlp[0].weight = model.stages[0].blocks[0].mlp[0].weight
+    with pytest.raises(ValueError, match="two places"):
+        use_native_kernels(model)
+
+
+def test_a_mean_far_from_zero_does_not_blur_the_variance():
+    model, x = build({}), batch((6, 16, 16)) + 3000
+    with paddle.no_grad():  # as after many steps
+        model.patch_embed.norm._mean.set_value(model.patch_embed.proj(x).mean([0, 2, 3]))
+    theirs = learn(copy.deepcopy(model), x)[0]
+    ours = learn(use_native_kernels(model), x)[0]
+    assert np.abs(ours - theirs).max() < 0.01 * np.abs(theirs).max()
+
+
 @pytest.mark.parametrize("arguments, message", [
     ({"mixer": lambda dim: nn.Conv2D(dim, dim, 3, padding=1)}, "mixers pconv, dwconv"),
     ({"mixer": lambda dim: PConv(dim, kernel_size=4)}, "odd kernels"),
@@ -207,6 +223,15 @@ def test_a_layer_in_two_places():
 def test_networks_that_the_kernels_do_not_know(arguments, message):
     with pytest.raises(ValueError, match=message):
         use_native_kernels(build_any(arguments))
+
+
+def test_a_replaced_mixer_or_pooling():
+    model = build_any({"mixer": "conv"})
+    with pytest.raises(ValueError, match="mixers pconv, dwconv"):
+        use_native_kernels(replace_conv(model).model)
+    model.avgpool_pre_head = nn.Identity()
+    with pytest.raises(ValueError, match="avgpool_pre_head"):
+        use_native_kernels(model)
 
 
 def build_any(arguments):
@@ -229,6 +254,8 @@ def test_without_the_library_or_the_processor(monkeypatch):
     monkeypatch.setattr(native, "kinds", lambda: {"fp32-plain": 0})
     with pytest.raises(RuntimeError, match="AMX; use precision='fp32'"):
         use_native_kernels(build({}), "bf16")
+    with pytest.raises(RuntimeError, match="precision='bf16' is not among the kernels here: fp32-plain"):
+        native.NativeKernels("bf16")
     monkeypatch.setattr(native.native, "load_library", lambda: (None, "it was not built; install g++"))
     with pytest.raises(RuntimeError, match="install g\\+\\+"):
         use_native_kernels(build({}))
@@ -292,7 +319,8 @@ def test_paddles_idle_threads_sleep():
         print(before, openmp.kmp_get_blocktime())"""
     for environment, expected in (({}, "200 0"), ({"KMP_BLOCKTIME": "7"}, "7 7")):
         clean = {name: value for name, value in os.environ.items() if name != "KMP_BLOCKTIME"}
-        done = subprocess.run([sys.executable, "-c", code], env={**clean, **environment}, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", code], env={**clean, **environment}, capture_output=True,
+                              text=True)
         assert done.stdout.split() == expected.split(), done.stdout + done.stderr
 
 

@@ -83,7 +83,11 @@ def _benchmark(options):
     result = measure(model, preprocess, size, options.batch_size, options.repeats)
     print_speed(name, size, result)
     if options.json:
-        write_json(options.json, {"model": name, "image_size": size, "batchnorm_folded": False, "machine": machine(),
+        network = f"--run {options.run}" if options.run else f"--model {name} --num-classes {options.num_classes}"
+        command = (f"paddle-fasternet benchmark {network} --image-size {size} --batch-size {options.batch_size} "
+                   f"--repeats {options.repeats}")
+        write_json(options.json, {"command": command, "model": name, "image_size": size, "batchnorm_folded": False,
+                                  "machine": machine(),
                                   **{key: value if isinstance(value, int) else value.to_dict()
                                      for key, value in result.items()}})
 
@@ -108,8 +112,10 @@ def _benchmark_against(options):
     for claim in claims:
         print(f"{claim['faster']} against {claim['slower']}: {claim['paper']} times as fast in the paper, "
               f"{claim['here']} times here ({claim['range'][0]} to {claim['range'][1]})")
+    same_size = "" if options.image_size is None else f" --image-size {options.image_size}"
     content = {"command": f"paddle-fasternet benchmark --model {names[0]} --against {','.join(names[1:])} --engine "
-                          f"{engine} --batch-size {rows[0]['images']} --repeats {options.repeats}", "engine": engine,
+                          f"{engine} --batch-size {rows[0]['images']} --repeats {options.repeats} --num-classes "
+                          f"{options.num_classes}{same_size}", "engine": engine,
                "batchnorm_folded": engine != "eager", "machine": machine(), "rows": rows, "claims": claims}
     for path in [folder / "benchmark.json", *([options.json] if options.json else [])]:
         write_json(path, content)
@@ -159,9 +165,10 @@ def _where():
 def measure(model, preprocess, size, batch_size, repeats=20):
     size = check_number("image_size", size, low=1, integer=True)
     batch_size = check_number("batch_size", batch_size, low=1, integer=True)
-    images = np.random.RandomState(0).randint(0, 256, (batch_size, 3, size, size), np.uint8)
+    channels = len(preprocess.mean)
+    images = np.random.RandomState(0).randint(0, 256, (batch_size, channels, size, size), np.uint8)
     preprocess = Augment("none", size, preprocess.mean, preprocess.std)
-    return {"parameters": count_parameters(model), "macs": count_macs(model, size),
+    return {"parameters": count_parameters(model), "macs": count_macs(model, size, channels),
             **measure_speed(model, preprocess, images, repeats)}
 
 

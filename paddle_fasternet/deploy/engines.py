@@ -6,13 +6,13 @@ batch [N, C, S, S], for logits float32 [N, K]. One that has ``run_uint8`` takes 
 import functools
 import importlib.util
 import math
-import os
 
 import numpy as np
 import paddle
 
 from .._check import check_choice
 from . import native
+from .processor import has_bfloat16
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -163,6 +163,16 @@ def offered(engine):
             "openvino": ("fp32", "bf16", "int8") if has_bfloat16() else ("fp32", "int8")}[engine]
 
 
+def why_not(engine):
+    """Why an engine has no precision on this machine and what to do; "" if it has one."""
+    if offered(engine):
+        return ""
+    if engine == "native":
+        return native.why_not() or "it runs on a CPU, and Paddle's current device is a GPU: paddle.set_device('cpu')"
+    return (f"not installed: pip install {ENGINES[engine][1]} (or all engines: pip install "
+            "'paddle_fasternet[deploy]')")
+
+
 def check_offered(engine, precision):
     """Raise what a user needs to hear where ``engine`` does not run here, or not at that precision.
 
@@ -173,41 +183,11 @@ def check_offered(engine, precision):
     check_choice("engine", engine, ENGINES)
     check_choice("precision", precision, PRECISIONS)
     precisions = offered(engine)
-    if not precisions and engine == "native":
-        raise ImportError(f"engine='native' cannot be used here: {native.why_not()}")
     if not precisions:
-        raise ImportError(f"engine={engine!r} is not installed: pip install {ENGINES[engine][1]} (or all engines: pip "
-                          "install 'paddle_fasternet[deploy]')")
+        raise ImportError(f"engine={engine!r}: {why_not(engine)}")
     if precision == "bf16" and not has_bfloat16():
         raise ValueError("precision='bf16' needs a processor with bfloat16 instructions (AVX512_BF16 or AMX), which "
                          "this one has not; take precision='fp32'")
     if precision not in precisions:
         raise ValueError(f"precision={precision!r} is not offered by engine={engine!r}, which has "
                          f"{', '.join(precisions)}")
-
-
-@functools.lru_cache(None)
-def has_bfloat16():
-    """Whether this processor multiplies bfloat16 numbers itself."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            flags = next((set(line.split()) for line in file if line.startswith(("flags", "Features"))), set())
-    except OSError:
-        return False
-    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
-
-
-def default_threads():
-    """Cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _container_cores()))
-
-
-def _container_cores():
-    """Cores that a container's quota amounts to (cgroup version 2)."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="utf-8") as file:
-            quota, period = file.read().split()
-        return math.ceil(int(quota) / int(period))
-    except (OSError, ValueError):  # no such file, or "max"
-        return math.inf

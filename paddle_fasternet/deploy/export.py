@@ -188,11 +188,12 @@ def _compare(folder, network, formats):
     x = np.random.RandomState(0).standard_normal((3, len(network.mean), size, size)).astype(np.float32)
     with paddle.no_grad():
         expected = network.network(paddle.to_tensor(x)).numpy()
+    limit = 1e-4 if paddle.get_device() == "cpu" else 1e-2  # of float32 factors, a GPU's tensor cores read 10 bits
     for engine, needs in (("paddle", "paddle"), ("onnxruntime", "onnx")):
         if needs in formats:
             written = Predictor(folder, engine, "fp32").logits(x)
             worst = np.abs(written - expected).max() / max(np.abs(expected).max(), 1e-12)
-            if not worst <= 1e-4:
+            if not worst <= limit:
                 raise ValueError(f"the exported {needs} files answer otherwise than the network: by {worst:.1e} of the "
                                  "largest logit")
 

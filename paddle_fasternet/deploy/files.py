@@ -201,11 +201,14 @@ class ExportFiles:
 
 def native_settings(network):
     """What ``NativeNetwork`` must know of a FasterNet beside its weights, or None where it is not made for it."""
+    if not isinstance(network, FasterNet):
+        return None
     kinds = {type(layer) for layer in network.sublayers() if not list(layer.children())}
     activations = [name for name, kind in (("gelu", nn.GELU), ("relu", nn.ReLU)) if kind in kinds]
     mixers = {type(block.spatial_mixing).__name__ for block in network.sublayers() if hasattr(block, "spatial_mixing")}
     known = kinds <= {nn.Conv2D, nn.Linear, nn.GELU, nn.ReLU, nn.Identity, nn.AdaptiveAvgPool2D, nn.Sequential} | {
         kind for kind in kinds if kind.__name__ == "DropPath"}
+    known = known and not any(getattr(layer, "_approximate", False) for layer in network.sublayers())  # tanh in GELU
     if not known or len(activations) != 1 or not mixers <= {"PConv", "Identity"}:
         return None
     return {"act": activations[0], "embed_act": not isinstance(network.patch_embed.act, nn.Identity)}

@@ -1,5 +1,6 @@
 """Fold what is linear at inference, BatchNorm and layer scale, into the convolutions beside it."""
 import copy
+from collections import Counter
 
 import numpy as np
 import paddle
@@ -24,25 +25,30 @@ def fuse_conv_bn(model):
     check_type("model", model, nn.Layer)
     model = copy.deepcopy(model)
     model.eval()
-    for layer in model.sublayers(include_self=True):
+    layers = model.sublayers(include_self=True)
+    # a convolution with two parents, each of which normalises it in its own way, stays as it is
+    once = {number for number, count in Counter(id(child) for layer in layers for child in layer.children()).items()
+            if count == 1}
+    for layer in layers:
         if isinstance(layer, PatchEmbed):
-            _fold(layer, "proj", "norm")
+            _fold(layer, "proj", "norm", once)
         elif isinstance(layer, PatchMerging):
-            _fold(layer, "reduction", "norm")
+            _fold(layer, "reduction", "norm", once)
         elif isinstance(layer, FasterNetBlock) and layer.layer_scale is not None:
             _scale_outputs(layer.mlp[-1], layer.layer_scale.numpy().astype(np.float64))
             layer.layer_scale = None
         elif isinstance(layer, nn.Sequential):
             names = [name for name, _ in layer.named_children()]
             for conv, norm in zip(names, names[1:]):
-                _fold(layer, conv, norm)
+                _fold(layer, conv, norm, once)
     return model
 
 
-def _fold(parent, conv_name, norm_name):
-    """norm(conv(x)) = (conv(x) - mean) * scale + bias, where they are such a pair."""
+def _fold(parent, conv_name, norm_name, once):
+    """norm(conv(x)) = (conv(x) - mean) * scale + bias, where they are such a pair and ``id(conv)`` is in ``once``."""
     conv, norm = getattr(parent, conv_name), getattr(parent, norm_name)
-    if not isinstance(conv, nn.Conv2D) or not isinstance(norm, (nn.BatchNorm2D, nn.SyncBatchNorm)):
+    if (not isinstance(conv, nn.Conv2D) or not isinstance(norm, (nn.BatchNorm2D, nn.SyncBatchNorm))
+            or id(conv) not in once):
         return
     mean, variance = (value.numpy().astype(np.float64) for value in (norm._mean, norm._variance))
     scale = 1 / np.sqrt(variance + norm._epsilon)

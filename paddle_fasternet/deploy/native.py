@@ -9,14 +9,16 @@ The library is built when the package is installed, if there is a C++ compiler; 
 """
 import ctypes
 import functools
-import os
+import hashlib
 import re
+import sysconfig
 import weakref
 from pathlib import Path
 
 import numpy as np
 
 from .._check import check_choice, check_number
+from .processor import default_threads
 
 _ACTS = {"none": 0, "relu": 1, "gelu": 2}
 _MOST_STAGES, _LARGEST_KERNEL = 8, 15
@@ -42,21 +44,41 @@ _Images = structure("Images", bytes=ctypes.c_void_p, floats=ctypes.c_void_p, cou
 
 @functools.cache
 def load_library():
-    """(the library or None, why there is none)."""
-    paths = sorted(Path(__file__).parent.glob("_native*"))
+    """(the library, ""), or where there is none for this processor, built from these sources: (None, why)."""
+    own = sysconfig.get_config_var("EXT_SUFFIX") or ""
+    paths = sorted(Path(__file__).parent.glob("_native*"), key=lambda path: (not path.name.endswith(own), path.name))
+    again = "run: pip install --force-reinstall --no-deps paddle_fasternet (in a clone: pip install -e .)"
     if not paths:
-        return None, ("the native engine was not built, because no C++ compiler was found when paddle_fasternet was "
-                      "installed; install g++ and run: pip install --force-reinstall --no-deps paddle_fasternet")
+        return None, ("the native engine was not built, because there was no C++ compiler, or too old a one, when "
+                      f"paddle_fasternet was installed; install g++ and {again}")
     try:
         library = ctypes.CDLL(str(paths[0]))
     except OSError as error:
         return None, f"the native engine cannot be loaded: {error}"
+    sources = _sources()
+    if sources and _built_from(library) not in ("", sources):
+        return None, f"the native engine was built from other sources than those beside it; {again}"
     library.fasternet_kind.restype = library.fasternet_training_kind.restype = ctypes.c_char_p
     library.fasternet_create.restype = ctypes.c_void_p
     library.fasternet_create.argtypes = [ctypes.POINTER(_Network), _int, _int]
     library.fasternet_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Images), _FLOATS]
     library.fasternet_destroy.argtypes = [ctypes.c_void_p]
     return library, ""
+
+
+def _built_from(library):
+    """The checksum of the sources that the library was built from; "" where it was built by hand."""
+    if not hasattr(library, "fasternet_sources"):
+        return "older"
+    library.fasternet_sources.restype = ctypes.c_char_p
+    return library.fasternet_sources().decode()
+
+
+def _sources():
+    """The checksum of the C++ in this package, as setup.py makes it; "" where it was installed without."""
+    folders = [Path(__file__).parents[1] / name / "native" for name in ("deploy", "training")]
+    paths = [path for folder in folders for path in sorted([*folder.glob("*.h"), *folder.glob("*.cpp")])]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest() if paths else ""
 
 
 def kinds(function="fasternet_kind"):
@@ -100,7 +122,9 @@ class _Reader:
             if optional:
                 return None
             raise ValueError(f"{name} is missing; the native engine runs FasterNet with PConv or identity mixers")
-        array = np.ascontiguousarray(self.arrays[name], dtype=np.float32)
+        array = self.kept.get(name)  # one copy, which lives as long as the pointers to it
+        if array is None:
+            array = np.ascontiguousarray(self.arrays[name], dtype=np.float32)
         if array.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, array.shape)):
             wanted = ", ".join("*" if size is None else str(size) for size in shape)
             raise ValueError(f"{name} has the shape {list(array.shape)}, not [{wanted}]")
@@ -197,8 +221,7 @@ class NativeNetwork:
         kind = next((kind for kind in found if kind == precision or kind.split("-")[0] == precision), None)
         if kind is None:
             raise RuntimeError(why_not(precision))
-        if threads is None:
-            threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = default_threads() if threads is None else threads
         self.threads = check_number("threads", threads, low=1, high=1024, integer=True)
         if (mean is None) != (std is None):
             raise ValueError(f"mean={mean!r} and std={std!r} must be given together")
@@ -213,7 +236,7 @@ class NativeNetwork:
         feature_bias = reader.take("avgpool_pre_head.1.bias", (features,), optional=True)
         head = reader.take("head.weight", (features, None), optional=True)
         classes = 0 if head is None else reader.shape("head.weight")[1]
-        head_bias = reader.take("head.bias", (classes,), optional=head is None or "head.bias" not in arrays)
+        head_bias = reader.take("head.bias", (classes,), optional=True)
         reader.check_all_taken()
         self.outputs = classes or features
         mean = _per_channel("mean", 0 if mean is None else mean, self.channels)

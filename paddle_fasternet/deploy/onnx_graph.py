@@ -119,8 +119,8 @@ def _children(*names):
     return write
 
 
-def _elementwise(kind, **attributes):
-    return lambda graph, layer, x, name: graph.add(kind, [x], name, **attributes)
+def _elementwise(kind):
+    return lambda graph, layer, x, name: graph.add(kind, [x], name)
 
 
 def _nothing(graph, layer, x, name):
@@ -143,7 +143,7 @@ _WRITERS = {
 }
 
 
-def to_onnx(model, input_shape, outputs=("logits",)):
+def to_onnx(model, input_shape):
     """Write a network in evaluation mode as ONNX.
 
     Args:

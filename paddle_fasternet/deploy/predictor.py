@@ -15,8 +15,9 @@ from .._check import check_choice, check_number
 from .._files import write_json
 from ..benchmark import machine, time_in_turn
 from ..data import Augment, read_image
-from .engines import ENGINES, PRECISIONS, check_offered, default_threads, has_bfloat16, offered
+from .engines import ENGINES, PRECISIONS, check_offered, offered
 from .files import open_files
+from .processor import default_threads, has_bfloat16
 
 _BATCH = 32  # images in memory at a time, and again as many being prepared on each of two threads
 _WORKERS = 2
@@ -164,7 +165,7 @@ class Predictor:
             try:
                 run = self._start(*pair)
                 timing = time_in_turn({pair: lambda run=run: run(x)}, len(x), repeats=1, warmup=1, pause=_PAUSE)
-            except (ValueError, RuntimeError) as error:
+            except Exception as error:  # of any kind: another engine may do
                 refusals[pair[0]] = error
             else:
                 engines[pair], seconds[pair] = run, timing[pair].median

@@ -21,8 +21,8 @@ from paddle.autograd import PyLayer
 
 from .._check import check_choice, check_number, check_type
 from ..deploy import native
-from ..deploy.engines import default_threads
 from ..deploy.native import structure
+from ..deploy.processor import default_threads
 from ..layers import Conv, DWConv, GConv, PConv, drop_factors
 from ..model import FasterNet, PatchEmbed, Stage
 
@@ -34,9 +34,9 @@ _FLOATS, _int, _long, _float = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, cty
 # as in native/network.h
 _Norm = structure("Norm", gamma=_FLOATS, beta=_FLOATS, mean=_FLOATS, variance=_FLOATS, d_gamma=_FLOATS,
                   d_beta=_FLOATS)
-_Block = structure("Block", mixer=_int, kernel=_int, dim_conv=_int, groups=_int, hidden=_int, conv=_FLOATS, first=_FLOATS,
-                   norm=_Norm, second=_FLOATS, scale=_FLOATS, drop=_FLOATS, d_conv=_FLOATS, d_first=_FLOATS,
-                   d_second=_FLOATS, d_scale=_FLOATS)
+_Block = structure("Block", mixer=_int, kernel=_int, dim_conv=_int, groups=_int, hidden=_int, conv=_FLOATS,
+                   first=_FLOATS, norm=_Norm, second=_FLOATS, scale=_FLOATS, drop=_FLOATS, d_conv=_FLOATS,
+                   d_first=_FLOATS, d_second=_FLOATS, d_scale=_FLOATS)
 _Stage = structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, norm=_Norm, d_weight=_FLOATS,
                    blocks=ctypes.POINTER(_Block))
 _Network = structure("Network", channels=_int, stage_count=_int, act=_int, embed_act=_int, epsilon=_float,
@@ -74,10 +74,13 @@ def why_not(model, precision="fp32"):
     if not any(kind.startswith(precision) for kind in kinds()):
         return f"precision={precision!r} needs a processor with AMX; use precision='fp32'"
     norms = [layer for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
+    mixers_known = all(_mixer(block.spatial_mixing) is not None for block in _blocks(model))
+    weights = _weights(model) if mixers_known else []
+    head = [type(layer) for layer in model.avgpool_pre_head.children()]
     acts = {type(block.mlp[2]) for block in _blocks(model)}
-    layers = [layer for block in _blocks(model) for layer in (block.spatial_mixing, *block.mlp)]
     checks = [
-        (str(model.patch_embed.proj.weight.place) == "Place(cpu)", "it is not on the CPU"),
+        (paddle.get_device() == "cpu" and str(model.patch_embed.proj.weight.place) == "Place(cpu)",
+         "it is not on the CPU"),
         (all(parameter.dtype == paddle.float32 for parameter in model.parameters()), "its weights are not float32"),
         (all(type(layer) is nn.BatchNorm2D for layer in _norms(model)), "not every norm_layer is BatchNorm2D"),
         (all(norm.weight is not None and norm.bias is not None for norm in norms), "a BatchNorm has no weight or bias"),
@@ -85,9 +88,10 @@ def why_not(model, precision="fp32"):
         (not any(norm._use_global_stats for norm in norms), "a BatchNorm uses its running statistics in training"),
         (len(acts) <= 1 and all(_act(block.mlp[2]) is not None for block in _blocks(model)),
          f"its activation is {' and '.join(act.__name__ for act in acts)}; the kernels do ReLU and GELU"),
-        (all(_mixer(block.spatial_mixing) is not None for block in _blocks(model)),
-         "the kernels do the mixers pconv, dwconv, gconv, conv and identity with odd kernels up to 15"),
-        (len(set(map(id, layers))) == len(layers), "one of its layers is in two places"),
+        (_act(model.patch_embed.act) is not None, "the activation behind its stem is not ReLU or GELU"),
+        (mixers_known, "the kernels do the mixers pconv, dwconv, gconv, conv and identity with odd kernels up to 15"),
+        (len(set(map(id, weights))) == len(weights), "one of its weights is in two places"),
+        (head[:2] == [nn.AdaptiveAvgPool2D, nn.Conv2D] and len(head) == 3, "its avgpool_pre_head is another"),
     ]
     wrong = [text for right, text in checks if not right]
     return f"this network cannot be trained by the native kernels: {wrong[0]}" if wrong else ""
@@ -103,8 +107,8 @@ def use_native_kernels(model, precision="fp32", threads=None):
 
     In evaluation, for ``forward_features``, and where the input needs a gradient, Paddle's layers are used as before.
     Hooks on layers inside the stages are not called in training, and a forward has one backward: at a second one Paddle
-    (2.6, 3.3) crashes in any ``PyLayer``. ``model.kernels = None`` switches back. Paddle's own threads sleep from now on
-    where they have nothing to do, unless KMP_BLOCKTIME in the environment says for how long they wait.
+    (2.6, 3.3) crashes in any ``PyLayer``. ``model.kernels = None`` switches back. From now on Paddle's own threads
+    sleep where they have nothing to do, unless KMP_BLOCKTIME in the environment says for how long they wait.
 
     Raises:
         ValueError: the network has layers that the kernels do not know.
@@ -121,7 +125,7 @@ def use_native_kernels(model, precision="fp32", threads=None):
 
 
 def _let_idle_threads_sleep():
-    """Paddle's threads keep their cores for 0.2 s after each piece of work, waiting for another; the kernels need them."""
+    """Paddle's threads keep their cores for 0.2 s after each piece of work; the kernels need these cores."""
     openmp = Path(paddle.__file__).parent / "libs" / "libiomp5.so"
     if openmp.exists() and "KMP_BLOCKTIME" not in os.environ:
         ctypes.CDLL(str(openmp)).kmp_set_blocktime(0)  # milliseconds
@@ -139,7 +143,9 @@ class NativeKernels:
         threads = default_threads() if threads is None else threads
         self.threads = check_number("threads", threads, low=1, high=1024, integer=True)
         found = kinds()
-        self.kind = next(kind for kind in found if kind == precision or kind.split("-")[0] == precision)
+        self.kind = next((kind for kind in found if kind == precision or kind.split("-")[0] == precision), None)
+        if self.kind is None:
+            raise RuntimeError(f"precision={precision!r} is not among the kernels here: {', '.join(found) or 'none'}")
         self._number = found[self.kind]
         self._idle = []  # passes, with their memory, that wait for the next step
 
@@ -148,8 +154,8 @@ class NativeKernels:
 
     def takes(self, model, x):
         """Whether the kernels can do this input in the network's present state."""
-        return (paddle.in_dynamic_mode() and x.dtype == model.patch_embed.proj.weight.dtype == paddle.float32
-                and x.place.is_cpu_place() and x.stop_gradient and x.size > 0
+        return (paddle.in_dynamic_mode() and paddle.get_device() == "cpu" and x.place.is_cpu_place()
+                and x.dtype == model.patch_embed.proj.weight.dtype == paddle.float32 and x.stop_gradient and x.size > 0
                 and all(norm.training for norm in _norms(model)))
 
     def __call__(self, model, x):
@@ -225,7 +231,7 @@ class _Trunk(PyLayer):
         for embedding, _ in stages:
             size = _projection(embedding).weight.shape[2]
             height, width = height // size, width // size
-        out = paddle.empty([x.shape[0], _projection(stages[-1][0]).weight.shape[0], height, width])
+        out = paddle.empty([x.shape[0], _projection(stages[-1][0]).weight.shape[0], height, width], "float32")
         network, _kept = _describe(task.model, task.drops, {})
         task.run.forward(network, x, out)
         ctx.task, ctx.x, ctx.weights = task, x, weights
@@ -234,7 +240,7 @@ class _Trunk(PyLayer):
     @staticmethod
     def backward(ctx, gradient):
         task = ctx.task
-        gradients = {weight.name: paddle.empty(weight.shape) for weight in ctx.weights}
+        gradients = {weight.name: paddle.empty(weight.shape, "float32") for weight in ctx.weights}
         network, _kept = _describe(task.model, task.drops, gradients)
         task.run.backward(network, ctx.x, gradient.contiguous())
         return (None, *(None if weight.stop_gradient else gradients[weight.name] for weight in ctx.weights))
@@ -280,6 +286,8 @@ def _mixer(layer):
     if name is None:
         return None
     conv = getattr(layer, name)
+    if type(conv) is not nn.Conv2D:
+        return None
     kernel, channels, groups = conv.weight.shape[2], conv.weight.shape[0], conv._groups
     kind = _DEPTHWISE if groups == channels > 1 else _PARTIAL
     return (kind, kernel, channels, groups, conv.weight) if kernel % 2 and kernel <= _LARGEST_KERNEL else None
@@ -292,8 +300,8 @@ def _weights(model):
         found += [_projection(embedding).weight, embedding.norm.weight, embedding.norm.bias]
         for block in blocks:
             norm = block.mlp[1]
-            found += [_mixer(block.spatial_mixing)[-1], block.mlp[0].weight, norm.weight, norm.bias, block.mlp[3].weight,
-                      block.layer_scale]
+            found += [_mixer(block.spatial_mixing)[-1], block.mlp[0].weight, norm.weight, norm.bias,
+                      block.mlp[3].weight, block.layer_scale]
     return [weight for weight in found if weight is not None]
 
 

@@ -70,7 +70,10 @@ class Muon:
     def step(self):
         """Update all parameters from their gradients."""
         rate = self.get_lr()
-        if self._kernels is not None:
+        overflow = self._get_auxiliary_var("found_inf")
+        if overflow is not None and bool(overflow):
+            pass  # AdamW, which makes its state first, leaves this step out by itself
+        elif self._kernels is not None:
             self._kernels.muon(self.matrices, self._momenta, rate, self._weight_decay, _MOMENTUM, _SIZE_OF_ADAMW,
                                _COEFFICIENTS, _ITERATIONS)
         else:
@@ -86,6 +89,12 @@ class Muon:
         update = orthogonal(update) if rows <= columns else orthogonal(update.T).T
         update = update * (rate * _SIZE_OF_ADAMW * math.sqrt(max(rows, columns)))
         paddle.assign(parameter * (1 - rate * self._weight_decay) - update.reshape(parameter.shape), parameter)
+
+    def _set_auxiliary_var(self, name, value):  # GradScaler's word on infinite gradients
+        self._rest._set_auxiliary_var(name, value)
+
+    def _get_auxiliary_var(self, name):
+        return self._rest._get_auxiliary_var(name)
 
     def clear_grad(self):
         for parameter in self._parameter_list:

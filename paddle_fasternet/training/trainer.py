@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 
 from ..data import Augment, Loader
-from ..deploy import Predictor
-from ..deploy.engines import default_threads
+from ..deploy import Predictor, offered
+from ..deploy.processor import default_threads
 from ..losses import LabelSmoothingCrossEntropy
 from .evaluation import evaluate
 from .history import History
@@ -123,10 +123,13 @@ class Trainer:
 
     def _classifier(self, images):
         """What ``evaluate`` takes for ``images``: where it can be had the native engine, several times as fast."""
+        if not offered("native"):
+            return self.model, images, self.preprocess
         try:
-            return Predictor(self.model, "native", "fp32", image_size=self.config.image_size, mean=self.preprocess.mean,
-                             std=self.preprocess.std, class_names=images.class_names), images
-        except (ImportError, ValueError):
+            return Predictor(self.model, "native", "fp32", _threads(self.processes),
+                             image_size=self.config.image_size, mean=self.preprocess.mean, std=self.preprocess.std,
+                             class_names=images.class_names), images
+        except ValueError:  # a network that it does not know
             return self.model, images, self.preprocess
 
     def _not_finite(self, what, value, step, epoch):
@@ -200,32 +203,39 @@ def _seed_of_step(seed, step, rank):
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def _threads(processes):
+    """The kernels' threads in each of the processes."""
+    return max(default_threads() // processes.size, 1)
+
+
 def _amp_dtype(amp):
-    """The dtype of mixed precision on the current device, or None."""
-    on_cpu = paddle.get_device() == "cpu"
-    if amp == "float16" and on_cpu:
-        raise ValueError("amp='float16' needs a GPU; a CPU has bfloat16 (or off)")
-    if amp != "auto":
-        return None if amp == "off" else amp
-    if on_cpu:
+    """The dtype of Paddle's mixed precision on the current device, or None."""
+    if amp == "off" or (amp == "auto" and paddle.get_device() == "cpu"):
         return None
-    return "bfloat16" if paddle.amp.is_bfloat16_supported() else "float16"
+    if paddle.get_device() == "cpu":
+        raise ValueError(f"amp={amp!r}: Paddle's layers have no mixed precision on a CPU. The native kernels have "
+                         "bfloat16 where the processor has AMX; amp='auto' takes what there is")
+    supported = [dtype for dtype, found in (("bfloat16", paddle.amp.is_bfloat16_supported()),
+                                            ("float16", paddle.amp.is_float16_supported())) if found]
+    if amp not in ("auto", *supported):
+        raise ValueError(f"amp={amp!r}: this device has {' and '.join(supported) or 'neither bfloat16 nor float16'}; "
+                         "amp='auto' takes what there is")
+    return amp if amp in supported else next(iter(supported), None)
 
 
 def _choose_kernels(model, config, processes):
     """Let the network use the native kernels if it should and can; the dtype of Paddle's mixed precision, or None."""
-    dtype = _amp_dtype(config.amp)
     precisions = {"auto": ("bf16", "fp32"), "bfloat16": ("bf16",), "off": ("fp32",)}.get(config.amp, ())
     if config.kernels == "paddle" or (config.kernels == "auto" and paddle.get_device() != "cpu"):
-        return dtype
+        return _amp_dtype(config.amp)
     for precision in precisions:
         if not why_not(model, precision):
-            use_native_kernels(model, precision, max(default_threads() // processes.size, 1))
+            use_native_kernels(model, precision, _threads(processes))
             return None
     if config.kernels == "native":
         reason = why_not(model, precisions[-1]) if precisions else "they know no float16; use amp='auto'"
         raise ValueError(f"kernels='native': {reason}, or use kernels='auto'")
-    return dtype
+    return _amp_dtype(config.amp)
 
 
 def _make_step(model, optimizer, config, processes, dtype):

@@ -38,7 +38,8 @@ def tables():
     machine = f"{speed['machine']['name']}, {speed['machine']['cores']}"
     english = f"""\
 On two cores ({machine} cores, Paddle {speed['machine']['paddle']}), the training on {run['machine']['threads']} \
-thread beside other work, the rest on {speed['machine']['threads']}; ratios are medians of paired rounds; records and commands in `work/results/`:
+thread beside other work, the rest on {speed['machine']['threads']}; ratios are medians of \
+paired rounds; records and commands in `work/results/`:
 
 | | |
 |---|---|
@@ -75,7 +76,8 @@ test images instead of 10,000. The accuracy is the last epoch's.
 """
     chinese = f"""\
 两核 CPU（{machine} 核，飞桨 {speed['machine']['paddle']}）；训练用 {run['machine']['threads']} 个线程，\
-同时还有别的任务，其余用 {speed['machine']['threads']} 个线程；倍数为成对测量之比的中位数；记录与命令见 `work/results/`：
+同时还有别的任务，其余用 {speed['machine']['threads']} 个线程；\
+倍数为成对测量之比的中位数；记录与命令见 `work/results/`：
 
 | | |
 |---|---|

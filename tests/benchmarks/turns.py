@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from paddle_fasternet.benchmark import Timing
-from paddle_fasternet.deploy.engines import default_threads
+from paddle_fasternet.deploy.processor import default_threads
 
 THREADS = default_threads()
 PAUSE = 0.3  # seconds before a contender's turn: the threads of the one before have gone to sleep by then

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <exception>
+#include <memory>
 #include <mutex>
 
 #include "network.h"
@@ -20,10 +21,12 @@ struct Kind {
 
 // Best first.
 const Kind KINDS[] = {
-#if defined(__x86_64__)
+#if defined(FASTERNET_AMX)
     {"bf16-amx", has_amx, make_bf16_amx},
     {"bf16-avx512", has_bf16, make_bf16_avx512},
     {"fp32-amx", has_amx, make_fp32_amx},
+#endif
+#if defined(FASTERNET_X86)
     {"fp32-avx512", has_avx512, make_fp32_avx512},
     {"fp32-avx2", has_avx2, make_fp32_avx2},
 #endif
@@ -40,10 +43,13 @@ struct Handle {
 
     // A forked child has neither the threads nor a sound mutex: it begins afresh and leaves the old ones alone.
     void adopt() {
-        long before = process.load(), here = getpid();
-        if (before != here && process.compare_exchange_strong(before, here)) {
+        constexpr long BUSY = 0;
+        const long here = getpid();
+        for (long before = process; before != here; before = process) {
+            if (before == BUSY || !process.compare_exchange_strong(before, BUSY)) continue;  // another thread does it
             pool = new Pool(threads);
             mutex = new std::mutex;
+            process = here;
         }
     }
 };
@@ -53,6 +59,15 @@ struct Handle {
 extern "C" {
 #pragma GCC visibility push(default)
 
+// What the library was built from: setup.py's checksum of all sources.
+const char *fasternet_sources() {
+#if defined(FASTERNET_SOURCES)
+    return FASTERNET_SOURCES;
+#else
+    return "";
+#endif
+}
+
 // The name of kind i if this processor has it, "" if not, null behind the last.
 const char *fasternet_kind(int i) {
     return i < 0 || i >= KIND_COUNT ? nullptr : KINDS[i].works() ? KINDS[i].name : "";
@@ -61,7 +76,11 @@ const char *fasternet_kind(int i) {
 // Null: out of memory.
 void *fasternet_create(const Network *net, int kind, int threads) {
     try {
-        return new Handle{KINDS[kind].make(*net), threads, new Pool(threads), new std::mutex, {getpid()}};
+        std::unique_ptr<Engine> engine(KINDS[kind].make(*net));
+        std::unique_ptr<Pool> pool(new Pool(threads));
+        void *handle = new Handle{engine.get(), threads, pool.get(), new std::mutex, {getpid()}};
+        engine.release(), pool.release();
+        return handle;
     } catch (const std::exception &) {
         return nullptr;
     }

@@ -1,6 +1,8 @@
 // bfloat16 and float32 on AMX.
 #include "standard.h"
+#include "processor.h"
 
+#if defined(FASTERNET_AMX)
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,fma")
 #include <immintrin.h>
 #define INSTRUCTIONS amx
@@ -15,3 +17,4 @@ namespace amx {
 Engine *make_bf16_amx(const Network &net) { return new amx::Runner<amx::Tiles<1>>(net); }
 Engine *make_fp32_amx(const Network &net) { return new amx::Runner<amx::Tiles<3>>(net); }
 }  // namespace fasternet
+#endif

@@ -1,6 +1,8 @@
 // bfloat16 on AVX-512 with its bfloat16 instructions (AMD from Zen 4, Intel from Cooper Lake).
 #include "standard.h"
+#include "processor.h"
 
+#if defined(FASTERNET_AMX)
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")
 #include <immintrin.h>
 #define INSTRUCTIONS bf16_avx512
@@ -38,3 +40,4 @@ Engine *make_bf16_avx512(const Network &net) {
     return new bf16_avx512::Runner<bf16_avx512::Registers<bf16_avx512::Bfloat16, 14, 2>>(net);
 }
 }  // namespace fasternet
+#endif

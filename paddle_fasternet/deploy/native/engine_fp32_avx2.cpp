@@ -1,6 +1,8 @@
 // float32 on AVX2 and FMA.
 #include "standard.h"
+#include "processor.h"
 
+#if defined(FASTERNET_X86)
 #pragma GCC target("avx2,fma")
 #include <immintrin.h>
 #define INSTRUCTIONS fp32_avx2
@@ -13,3 +15,4 @@ Engine *make_fp32_avx2(const Network &net) {
     return new Runner<Registers<Float, 6, 2>>(net);
 }
 }  // namespace fasternet
+#endif

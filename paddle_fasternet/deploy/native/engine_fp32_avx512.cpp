@@ -1,6 +1,8 @@
 // float32 on AVX-512.
 #include "standard.h"
+#include "processor.h"
 
+#if defined(FASTERNET_X86)
 #pragma GCC target("avx512f,fma")
 #include <immintrin.h>
 #define INSTRUCTIONS fp32_avx512
@@ -13,3 +15,4 @@ Engine *make_fp32_avx512(const Network &net) {
     return new Runner<Registers<Float, 14, 2>>(net);
 }
 }  // namespace fasternet
+#endif

@@ -92,7 +92,8 @@ static void gather_patches(Matrix<V> to, Matrix<V> from, int parts, long channel
         V *row = to.row(i);
         for (long y = 0; y < size; y++) {
             long pixel = (at.image * from_height + at.y * size + y) * from_width + at.x * size;
-            Matrix<V> target{row + y * size * channels, channels, to.part}, source{from.row(pixel), from.stride, from.part};
+            Matrix<V> target{row + y * size * channels, channels, to.part};
+            Matrix<V> source{from.row(pixel), from.stride, from.part};
             copy_pixels(target, source, parts, size, channels);
         }
         clear(row + size * size * channels, to.part, parts, depth - size * size * channels);

@@ -18,7 +18,7 @@ struct Block {
 
 struct Stage {
     int dim, depth;
-    int size;                        // side and stride of the embedding before this stage: the stem's or a merging layer's
+    int size;                        // side and stride of the embedding before this stage (stem or merging layer)
     const float *weight, *bias;      // [dim, channels before, size, size], [dim]
     const Block *blocks;             // [depth]
 };

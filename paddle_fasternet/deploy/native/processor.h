@@ -2,6 +2,13 @@
 #pragma once
 
 #if defined(__x86_64__)
+#define FASTERNET_X86
+#if __GNUC__ >= 11  // the first that knows AMX
+#define FASTERNET_AMX
+#endif
+#endif
+
+#if defined(FASTERNET_X86)
 #include <cpuid.h>
 #if defined(__linux__)
 #include <sys/syscall.h>
@@ -11,9 +18,10 @@
 
 namespace fasternet {
 
-#if defined(__x86_64__)
+#if defined(FASTERNET_X86)
 inline bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 inline bool has_avx512() { return __builtin_cpu_supports("avx512f") && has_avx2(); }
+#if defined(FASTERNET_AMX)
 inline bool has_bf16() {
     return has_avx512() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
@@ -28,6 +36,7 @@ inline bool has_amx() {
     return false;
 #endif
 }
+#endif
 #endif
 inline bool always() { return true; }
 

@@ -119,7 +119,8 @@ private:
     struct Part {
         long begin, end, first_panel, last_panel;
 
-        Part(const Team &team, long rows, const Weights<V> &w) : begin(0), end(rows), first_panel(0), last_panel(w.panels) {
+        Part(const Team &team, long rows, const Weights<V> &w)
+            : begin(0), end(rows), first_panel(0), last_panel(w.panels) {
             if (by_columns(team, rows, w)) team.share(w.panels, 2, first_panel, last_panel);
             else team.share(rows, K::row_tile, begin, end);
         }
@@ -223,7 +224,8 @@ private:
                 team.share(b.first.panels, 2, panels[0], panels[1]);
                 team.share(b.second.panels, 2, second_panels[0], second_panels[1]);
             }
-            K::multiply(runs, 2, b.first, part, panels[0], panels[1], Output<V>{hidden, nullptr, 0, false, act, nullptr});
+            K::multiply(runs, 2, b.first, part, panels[0], panels[1],
+                        Output<V>{hidden, nullptr, 0, false, act, nullptr});
             if (by_columns) team.wait();
             const Run<V> run = whole(hidden, b.second);
             K::multiply(&run, 1, b.second, part, second_panels[0], second_panels[1],
@@ -256,12 +258,14 @@ private:
         const long rows = images.count;
         const Matrix<V> in = matrix(pooled, stages[stage_count - 1].dim), between = matrix(pooled_features, features);
         const Run<V> first = whole(in, feature), second = whole(between, head);
-        auto product = [&](const Run<V> &run, const Weights<V> &w, const Matrix<V> &to, long columns, int act, float *floats) {
+        auto product = [&](const Run<V> &run, const Weights<V> &w, const Matrix<V> &to, long columns, int act,
+                           float *floats) {
             Part part(team, rows, w);
             const Run<V> own{run.start + part.begin * run.stride, run.stride, run.part, run.length};
             const Matrix<V> target{to.row(part.begin), to.stride, to.part};
             K::multiply(&own, 1, w, part.end - part.begin, part.first_panel, part.last_panel,
-                        Output<V>{target, nullptr, columns, false, act, floats ? floats + part.begin * columns : nullptr});
+                        Output<V>{target, nullptr, columns, false, act,
+                                  floats ? floats + part.begin * columns : nullptr});
             team.wait();
         };
         product(first, feature, between, features, act, classes ? nullptr : answers);

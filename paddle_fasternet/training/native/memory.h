@@ -14,7 +14,7 @@ protected:
     };
     struct Stage {
         long height, width, rows;         // of an image, and in all
-        long stride, hidden_stride;       // of rows: channels, rounded up
+        long stride;                      // of rows: channels, rounded up
         Patches patches;
         Buffer<V> embedded, output, gradient;
         Packed<V> embed, embed_back;
@@ -53,7 +53,8 @@ protected:
         if (own.size() < (size_t)threads) own = std::vector<Own>(threads);
         if (stages.size() != (size_t)network.stage_count) stages = std::vector<Stage>(network.stage_count);
         long chunk = 0, patches = 0, halo = 0, dense = 0, forms = 0, sums = 0, channels = 0;  // the most of each
-        long hidden_all = 0, mixed_all = 0, rows_all = 0, height = images.height, width = images.width, before = network.channels;
+        long hidden_all = 0, mixed_all = 0, rows_all = 0, places = 0;
+        long height = images.height, width = images.width, before = network.channels;
         auto most = [](long &a, long b) { if (b > a) a = b; };
         auto right = [&](Packed<V> &w, long depth, long columns) {
             w.depth = depth, w.columns = columns;
@@ -72,9 +73,9 @@ protected:
             s.stride = up(t.dim);
             const long depth = before * t.size * t.size;
             s.patches = {height, width, t.size, before, depth, up(depth)};
-            s.hidden_stride = 0;
             most(rows_all, s.rows);
-            for (Buffer<V> *b : {&s.embedded, &s.output, &s.gradient}) b->grow(s.rows * s.stride + 64 * s.stride + SLACK);
+            const long values = (s.rows + 64) * s.stride + SLACK;
+            for (Buffer<V> *b : {&s.embedded, &s.output, &s.gradient}) b->grow(values);
             right(s.embed, s.patches.stride, s.stride);
             right(s.embed_back, s.stride, s.patches.stride);
             s.norm.grow(s.stride);
@@ -93,7 +94,6 @@ protected:
                 const TrainBlock &b = t.blocks[j];
                 Block &d = s.blocks[j];
                 const long hidden = up(b.hidden), narrow = up(b.dim_conv), run = up(b.kernel * b.dim_conv);
-                s.hidden_stride = hidden;
                 d.input.grow(s.rows * s.stride + 64 * s.stride + SLACK);
                 d.hidden.grow(s.rows * hidden + 64 * hidden + SLACK);
                 right(d.first, s.stride, hidden), right(d.first_back, hidden, s.stride);
@@ -109,6 +109,7 @@ protected:
                     const Plane plane(s.height, s.width, b.kernel);
                     d.narrow.grow(s.rows * narrow + SLACK);
                     right(d.conv, b.kernel * run, narrow), right(d.conv_back, b.kernel * run, narrow);
+                    most(places, plane.rows(plane.group));
                     most(halo, (plane.pixels(plane.group) + 64) * b.dim_conv + SLACK);
                     product(run, narrow, plane.rows(plane.group));
                     most(sums, (b.kernel * run + 16) * narrow);
@@ -126,6 +127,7 @@ protected:
             o.halo.grow(halo), o.halo_back.grow(halo), o.dense.grow(dense + SLACK), o.forms.grow(forms);
             for (Buffer<float> &b : o.sums) b.grow(sums + SLACK);
             o.first.grow(channels), o.second.grow(channels);
+            o.places.reserve(places);
         }
         next_task = 0;
     }
@@ -150,6 +152,7 @@ protected:
     void pack_embedding(Own &o, int i) {
         const TrainStage &t = net->stages[i];
         Stage &s = stages[i];
+        s.norm.set_pivot(t.norm, t.dim, s.stride);
         const long area = t.size * t.size, before = s.patches.channels;
         const V *dense = fill(o, t.dim, s.patches.depth, s.stride, s.patches.stride, [&](long r, long c) {
             return t.weight[r * s.patches.depth + (i ? c % before * area + c / before : c)];
@@ -165,6 +168,7 @@ protected:
     }
     void pack_block(Own &o, const TrainStage &t, const TrainBlock &b, Block &d, const Stage &s) {
         const long hidden = up(b.hidden), kernel = b.kernel, channels = b.dim_conv;
+        d.norm.set_pivot(b.norm, b.hidden, hidden);
         const V *dense =
             fill(o, b.hidden, t.dim, hidden, s.stride, [&](long r, long c) { return b.first[r * t.dim + c]; });
         A::pack_transposed(d.first, dense);
@@ -180,7 +184,8 @@ protected:
             dense = fill(o, kernel * run, channels, kernel * run, narrow, [&](long r, long c) -> float {
                 long y = r / run, x = r % run / channels, in = r % run % channels;
                 if (x >= kernel) return 0;
-                const long place = back ? conv_place(b, in, c, kernel - 1 - y, kernel - 1 - x) : conv_place(b, c, in, y, x);
+                const long last = kernel - 1;
+                const long place = back ? conv_place(b, in, c, last - y, last - x) : conv_place(b, c, in, y, x);
                 return place < 0 ? 0 : b.conv[place];
             });
             A::pack(back ? d.conv_back : d.conv, dense);

@@ -53,7 +53,8 @@ template <class V> static void scatter_map(const V *from, const Patches &p, Map<
     each_patch(p, first, rows, [&](long r, long image, long y, long x) {
         for (long dy = 0; dy < p.size; dy++)
             for (long dx = 0; dx < p.size; dx++)
-                copy(to.pixel(image, y + dy, x + dx), from + r * p.stride + (dy * p.size + dx) * p.channels, p.channels);
+                copy(to.pixel(image, y + dy, x + dx), from + r * p.stride + (dy * p.size + dx) * p.channels,
+                     p.channels);
     });
 }
 

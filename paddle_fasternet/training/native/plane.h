@@ -9,7 +9,8 @@ struct Plane {
         group = line * lines < PLANE_ROWS ? PLANE_ROWS / (line * lines) : 1;
     }
     long rows(long images) const { return images * lines * line; }
-    long pixels(long images) const { return (images * lines + border) * line + 2 * border; }
+    // ... and as much behind the last row as lies under a kernel there
+    long pixels(long images) const { return rows(images) + 2 * border * (line + 1); }
 };
 
 // Whole vectors are moved, so a row's copy may run over its end: rows are written in ascending order.

@@ -70,7 +70,7 @@ template <int ROWS, int VECTORS> struct Registers {
             }
     }
 
-    // sums[m][n] of u[i][m] v[i][n] over `rows` rows i, added to what is there unless `first`. m and n: multiples of 32.
+    // sums[m][n] of u[i][m] v[i][n] over `rows` rows i, added to what is there unless `first`; m, n: multiples of 32
     static void accumulate(const V *u, long u_stride, long m, const V *v, long v_stride, long n, long rows, float *sums,
                            bool first, Buffer<V> &) {
         for (long i = 0; i < m; i += ROWS)

@@ -1,5 +1,5 @@
-// The training kernels for one instruction set. A train_*.cpp defines INSTRUCTIONS (the namespace) and LANES (floats in a
-// vector), tells the compiler the instruction set, and includes this file; standard.h comes before that, because a
+// The training kernels for one instruction set. A train_*.cpp defines INSTRUCTIONS (the namespace) and LANES (floats in
+// a vector), tells the compiler the instruction set, and includes this file; standard.h comes before that, because a
 // function of the standard library compiled for a newer processor could be the copy that everybody uses.
 
 namespace fasternet {
@@ -8,7 +8,6 @@ namespace INSTRUCTIONS {
 typedef float vec __attribute__((vector_size(LANES * 4)));
 typedef int ints __attribute__((vector_size(LANES * 4)));
 
-constexpr int MAX_KERNEL = 15;
 constexpr long SLACK = 8192;             // values that products may read behind the last
 constexpr long PLANE_ROWS = 512;         // of maps laid beside each other for a convolution
 constexpr long CHUNK_BYTES = 640 << 10;  // of the hidden layer at once
@@ -22,6 +21,7 @@ constexpr long CHUNK_BYTES = 640 << 10;  // of the hidden layer at once
 #include "patches.h"
 #include "depthwise.h"
 #include "memory.h"
+#include "mixing.h"
 #include "trunk.h"
 #include "muon.h"
 #include "registers.h"

@@ -1,6 +1,8 @@
 // bfloat16 on AMX.
 #include "standard.h"
+#include "../../deploy/native/processor.h"
 
+#if defined(FASTERNET_AMX)
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,fma")
 #include <immintrin.h>
 #define INSTRUCTIONS train_amx
@@ -14,3 +16,4 @@ namespace train_amx {
 }
 const Training training_bf16_amx = train_amx::training_of<train_amx::Tiles>();
 }  // namespace fasternet
+#endif

@@ -19,8 +19,10 @@ struct Kind {
 
 // Best first.
 const Kind KINDS[] = {
-#if defined(__x86_64__)
+#if defined(FASTERNET_AMX)
     {"bf16-amx", has_amx, training_bf16_amx},
+#endif
+#if defined(FASTERNET_X86)
     {"fp32-avx512", has_avx512, training_fp32_avx512},
     {"fp32-avx2", has_avx2, training_fp32_avx2},
 #endif

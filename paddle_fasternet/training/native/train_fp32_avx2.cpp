@@ -1,6 +1,8 @@
 // float32 on AVX2 and FMA.
 #include "standard.h"
+#include "../../deploy/native/processor.h"
 
+#if defined(FASTERNET_X86)
 #pragma GCC target("avx2,fma")
 #include <immintrin.h>
 #define INSTRUCTIONS train_fp32_avx2
@@ -10,3 +12,4 @@
 namespace fasternet {
 const Training training_fp32_avx2 = train_fp32_avx2::training_of<train_fp32_avx2::Registers<6, 2>>();
 }  // namespace fasternet
+#endif

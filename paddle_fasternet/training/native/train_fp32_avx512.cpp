@@ -1,6 +1,8 @@
 // float32 on AVX-512.
 #include "standard.h"
+#include "../../deploy/native/processor.h"
 
+#if defined(FASTERNET_X86)
 #pragma GCC target("avx512f,fma")
 #include <immintrin.h>
 #define INSTRUCTIONS train_fp32_avx512
@@ -10,3 +12,4 @@
 namespace fasternet {
 const Training training_fp32_avx512 = train_fp32_avx512::training_of<train_fp32_avx512::Registers<14, 2>>();
 }  // namespace fasternet
+#endif

@@ -2,58 +2,33 @@
 //
 // Activations are matrices, a row for every pixel of every image, a column for every channel. A thread keeps the same
 // images through all layers, so that threads meet only where BatchNorm needs sums over the batch and where gradients of
-// weights are summed. Of a block, what its backward pass needs is kept: PConv's result, which overwrites the channels it
-// was made of (these are kept beside it, a narrow matrix), and the hidden layer before BatchNorm. Normalisation and
+// weights are summed. Of a block, what its backward pass needs is kept: PConv's result, which overwrites the channels
+// it was made of (these are kept beside it, a narrow matrix), and the hidden layer before BatchNorm. Normalisation and
 // activation are done in passing, on pieces of the hidden layer that stay in the cache, between two products.
 
-template <class A> class Trunk : public Memory<A> {
-    using Base = Memory<A>;
+template <class A> class Trunk : public Mixing<A> {
+    using Base = Mixing<A>;
     using typename Base::Block;
     using typename Base::Own;
+    using typename Base::Share;
     using typename Base::Stage;
     using typename Base::V;
     using Base::barrier, Base::batch, Base::d_hidden, Base::d_mixed, Base::factors, Base::net, Base::own, Base::stages;
-    using Base::chunk_rows, Base::up;
+    using Base::chunk_rows, Base::clear_sums, Base::mix, Base::mix_backward, Base::reduce, Base::share, Base::up;
+    using Base::weights_begin;
 
-    struct Share {
-        long image, images;  // this thread's
-    };
-    Share share(const Team &team) const {
-        const long begin = batch->count * team.rank / team.size, end = batch->count * (team.rank + 1) / team.size;
-        return {begin, end - begin};
-    }
-
-    static Maps maps(const Stage &s, Share mine) { return {mine.image, mine.images, s.height, s.width, s.stride}; }
-    void clear_sums(const Team &team, long channels) {
-        std::memset(own[team.rank].first.data(), 0, channels * sizeof(float));
-        std::memset(own[team.rank].second.data(), 0, channels * sizeof(float));
-    }
-    // The threads' sums[m][n], added and handed to put(m, n, value). `turn` alternates between successive calls.
-    template <class F> void reduce(const Team &team, int turn, long rows, long columns, long stride, F put) {
-        team.wait();
-        long begin, end;
-        team.share(rows, 16, begin, end);
-        for (long top = begin; top < end; top += 16)
-            for (long c0 = 0; c0 < columns; c0 += 16)
-                for (long r = top; r < lesser(end, top + 16); r++)
-                    for (long c = c0; c < lesser(columns, c0 + 16); c++) {
-                        float value = 0;
-                        for (int i = 0; i < team.size; i++) value += own[i].sums[turn].data()[r * stride + c];
-                        put(r, c, value);
-                    }
-    }
-
-    // A product's result goes to `to`, its columns' sums and sums of squares to the thread's.
-    auto storing(V *to, long stride, Own &o) {
-        return [to, stride, first = o.first.data(), second = o.second.data()](long row, long rows, long column,
-                                                                              const float *sums) {
+    // A product's result goes to `to`, its columns' sums and sums of squares, less the pivot, to the thread's.
+    auto storing(V *to, long stride, Own &o, const Norm &norm) {
+        return [to, stride, first = o.first.data(), second = o.second.data(),
+                pivots = norm.pivot.data()](long row, long rows, long column, const float *sums) {
             for (long j = 0; j < A::width; j += LANES) {
+                const vec pivot = take(pivots + column + j);
                 vec sum{}, squares{};
                 V *target = to + row * stride + column + j;
                 const float *from = sums + j;
                 for (long r = 0; r < rows; r++, from += A::width, target += stride) {
-                    const vec v = take(from);
-                    sum += v, squares += v * v;
+                    const vec v = take(from), beside = v - pivot;
+                    sum += beside, squares += beside * beside;
                     A::store(target, v);
                 }
                 add(first + column + j, sum), add(second + column + j, squares);
@@ -77,11 +52,11 @@ template <class A> class Trunk : public Memory<A> {
             const long rows = lesser(piece, end - row);
             gather(o.patches.data(), i, row, rows);
             A::multiply(Left<V>{o.patches.data(), s.patches.stride, s.patches.stride}, rows, s.embed,
-                        storing(s.embedded.data() + row * s.stride, s.stride, o));
+                        storing(s.embedded.data() + row * s.stride, s.stride, o, s.norm));
         }
         finish_statistics(team, own, *net, t.norm, s.norm, t.dim, s.stride, (double)s.rows);
-        normalise<A>(s.input(0) + begin * s.stride, s.stride, s.embedded.data() + begin * s.stride, s.stride, end - begin,
-                  s.stride, s.norm, net->embed_act);
+        normalise<A>(s.input(0) + begin * s.stride, s.stride, s.embedded.data() + begin * s.stride, s.stride,
+                     end - begin, s.stride, s.norm, net->embed_act);
     }
 
     // The rows' factors of stochastic depth; null without it.
@@ -91,36 +66,6 @@ template <class A> class Trunk : public Memory<A> {
         for (long image = mine.image; image < mine.image + mine.images; image++)
             for (long i = 0; i < area; i++) factors.data()[image * area + i] = b.drop[image];
         return factors.data();
-    }
-
-    void mix(const Team &team, const TrainBlock &b, Block &d, const Stage &s, Share mine) {
-        Own &o = own[team.rank];
-        const long area = s.height * s.width;
-        if (b.mixer == MIXER_DEPTHWISE) {
-            depthwise<A, false>(d.mixed.data(), d.input.data(), b, maps(s, mine), o.sums[0].data());
-        } else if (b.mixer == MIXER_PARTIAL) {
-            const Plane plane(s.height, s.width, b.kernel);
-            const long narrow = up(b.dim_conv);
-            find_places(o.places, plane, plane.group);
-            for (long image = mine.image; image < mine.image + mine.images; image += plane.group) {
-                const long images = lesser(plane.group, mine.image + mine.images - image), first = image * area;
-                V *rows = d.input.data() + first * s.stride;
-                gather_halo(o.halo.data(), rows, s.stride, plane, images, b.dim_conv);
-                for (long r = 0; r < images * area; r++)
-                    copy(d.narrow.data() + (first + r) * narrow, rows + r * s.stride, narrow);
-                const int *places = o.places.data();
-                A::multiply(under_kernel<A>(o.halo.data(), plane, b.kernel, b.dim_conv), plane.rows(images), d.conv,
-                            [&](long row, long count, long column, const float *sums) {
-                                for (long r = 0; r < count; r++) {
-                                    const long place = places[row + r];
-                                    if (place < 0) continue;
-                                    V *to = rows + place * s.stride + column;
-                                    for (long j = 0; j < A::width && column + j < b.dim_conv; j += LANES)
-                                        A::store(to + j, take(sums + r * A::width + j), b.dim_conv - column - j);
-                                }
-                            });
-            }
-        }
     }
 
     template <int ACT> void block_forward(const Team &team, int i, int j) {
@@ -138,7 +83,7 @@ template <class A> class Trunk : public Memory<A> {
         const V *mixed = b.mixer == MIXER_DEPTHWISE ? d.mixed.data() : d.input.data();
         for (long row = begin; row < end; row += piece)
             A::multiply(Left<V>{mixed + row * s.stride, s.stride, s.stride}, lesser(piece, end - row), d.first,
-                        storing(d.hidden.data() + row * hidden, hidden, o));
+                        storing(d.hidden.data() + row * hidden, hidden, o, d.norm));
         finish_statistics(team, own, *net, b.norm, d.norm, b.hidden, hidden, (double)s.rows);
         const bool partial = b.mixer == MIXER_PARTIAL;
         for (long row = begin; row < end; row += piece) {
@@ -181,10 +126,7 @@ template <class A> class Trunk : public Memory<A> {
 
         // through the second pointwise convolution and the activation
         clear_sums(team, hidden);
-        auto weights_begin = [&](long count) {  // a thread without images has no part in the sums
-            if (begin == end) std::memset(o.sums[turn].data(), 0, count * sizeof(float));
-        };
-        weights_begin((s.stride + 16) * hidden);
+        weights_begin(o, mine, turn, (s.stride + 16) * hidden);
         for (long row = begin; row < end; row += piece) {
             const long rows = lesser(piece, end - row);
             V *values = o.chunk.data(), *dz = d_hidden.data() + row * hidden;
@@ -217,7 +159,7 @@ template <class A> class Trunk : public Memory<A> {
         turn ^= 1;
 
         // through the first, to what the mixer gave
-        weights_begin((s.stride + 16) * hidden);
+        weights_begin(o, mine, turn, (s.stride + 16) * hidden);
         for (long row = begin; row < end; row += piece) {
             const long rows = lesser(piece, end - row);
             V *dh = o.chunk.data();
@@ -248,49 +190,7 @@ template <class A> class Trunk : public Memory<A> {
         reduce(team, turn, t.dim, b.hidden, hidden, [&](long r, long c, float v) { b.d_first[c * t.dim + r] = v; });
         turn ^= 1;
 
-        // through the mixer
-        if (partial) {
-            const Plane plane(s.height, s.width, b.kernel);
-            const long run = up(b.kernel * b.dim_conv);
-            weights_begin((b.kernel * run + 16) * narrow);
-            find_places(o.places, plane, plane.group);
-            for (long image = mine.image; image < mine.image + mine.images; image += plane.group) {
-                const long images = lesser(plane.group, mine.image + mine.images - image), first = image * area;
-                V *rows = gradient + first * s.stride;
-                gather_halo(o.halo_back.data(), d_mixed.data() + first * narrow, narrow, plane, images, b.dim_conv);
-                gather_halo(o.halo.data(), d.narrow.data() + first * narrow, narrow, plane, images, b.dim_conv);
-                const int *places = o.places.data();
-                A::multiply(under_kernel<A>(o.halo_back.data(), plane, b.kernel, b.dim_conv), plane.rows(images), d.conv_back,
-                            [&](long row, long count, long column, const float *sums) {
-                                for (long r = 0; r < count; r++) {
-                                    const long place = places[row + r];
-                                    if (place < 0) continue;
-                                    V *to = rows + place * s.stride + column;
-                                    for (long j = 0; j < A::width && column + j < b.dim_conv; j += LANES)
-                                        A::store(to + j, A::load(to + j) + take(sums + r * A::width + j),
-                                                 b.dim_conv - column - j);
-                                }
-                            });
-                const V *center = o.halo_back.data() + (plane.border * plane.line + plane.border) * b.dim_conv;
-                for (long y = 0; y < b.kernel; y++)
-                    A::accumulate(o.halo.data() + y * plane.line * b.dim_conv, b.dim_conv, run, center, b.dim_conv, narrow,
-                                  plane.rows(images), o.sums[turn].data() + y * run * narrow, image == mine.image, o.forms);
-            }
-            const long kernel = b.kernel, channels = b.dim_conv;
-            reduce(team, turn, kernel * run, channels, narrow, [&](long r, long c, float v) {
-                const long y = r / run, x = r % run / channels, in = r % run % channels;
-                const long place = x < kernel ? Base::conv_place(b, c, in, y, x) : -1;
-                if (place >= 0) b.d_conv[place] = v;
-            });
-            turn ^= 1;
-        } else if (b.mixer == MIXER_DEPTHWISE) {
-            depthwise<A, true>(gradient, d_mixed.data(), b, maps(s, mine), o.sums[turn].data());
-            depthwise_weights<A>(o.sums[turn].data(), d.input.data(), d_mixed.data(), b, maps(s, mine));
-            const long area_of_kernel = b.kernel * b.kernel;
-            reduce(team, turn, area_of_kernel, b.dim_conv, s.stride,
-                   [&](long r, long c, float v) { b.d_conv[c * area_of_kernel + r] = v; });
-            turn ^= 1;
-        }
+        mix_backward(team, b, d, s, mine, turn);
     }
     void reduce_second(const Team &team, int turn, const TrainStage &t, const TrainBlock &b, long hidden) {
         // each row of the sums belongs to one thread, and so does its layer scale
@@ -333,7 +233,7 @@ template <class A> class Trunk : public Memory<A> {
             }
         finish_gradient(team, own, t.norm, s.norm, t.dim, s.stride, (double)s.rows);
         const long piece = chunk_rows(s.patches.stride);
-        if (begin == end) std::memset(o.sums[turn].data(), 0, (s.patches.stride + 16) * s.stride * sizeof(float));
+        weights_begin(o, mine, turn, (s.patches.stride + 16) * s.stride);
         if (i && (stages[i - 1].height % t.size || stages[i - 1].width % t.size)) {
             const long pixels = stages[i - 1].height * stages[i - 1].width * stages[i - 1].stride;
             std::memset(stages[i - 1].gradient.data() + mine.image * pixels, 0, mine.images * pixels * sizeof(V));
@@ -343,8 +243,8 @@ template <class A> class Trunk : public Memory<A> {
             denormalise<A>(o.chunk.data(), s.stride, gradient + row * s.stride, s.embedded.data() + row * s.stride,
                            s.stride, rows, s.stride, s.norm);
             gather(o.patches.data(), i, row, rows);
-            A::accumulate(o.patches.data(), s.patches.stride, s.patches.stride, o.chunk.data(), s.stride, s.stride, rows,
-                          o.sums[turn].data(), row == begin, o.forms);
+            A::accumulate(o.patches.data(), s.patches.stride, s.patches.stride, o.chunk.data(), s.stride, s.stride,
+                          rows, o.sums[turn].data(), row == begin, o.forms);
             if (i == 0) continue;
             V *patches = o.patches.data();
             A::multiply(Left<V>{o.chunk.data(), s.stride, s.stride}, rows, s.embed_back,
