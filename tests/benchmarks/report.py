@@ -29,22 +29,24 @@ def tables():
              for precision in ("fp32", "bf16")}
     claims = {(engine, claim["faster"]): claim for engine, found in operators["claims"].items() for claim in found}
     config, seeds = run["run"]["config"], len(run["seeds"])
-    spread = f" ± {100 * run['stdev']:.2f}" if run["stdev"] is not None else ""
-    accuracy = f"{100 * run['mean']:.2f}{spread} %"
-    minutes = " / ".join(f"{seconds / 60:.0f}" for seconds in run["seconds"])
+    trained = {"PConv": _trained(run)}
+    if (ROOT / "work" / "results" / "cifar10_t0_dwconv.json").exists():
+        trained["DWConv"] = _trained(read("cifar10_t0_dwconv"))
+    reached = "; ".join(f"{name} {share} % in {time} minutes" for name, (share, time) in trained.items())
+    chinese_reached = "；".join(f"{name} {share} %，用时 {time} 分钟" for name, (share, time) in trained.items())
+    size, epochs = config["image_size"], config["epochs"]
     rates = {name: f"{value['images_per_second']:,}" for name, value in data["rates"].items()}
     small, large, _, paddle_way, _ = rates.values()
     alone, whole, one = (speed[key] for key in ("throughput", "pipeline", "latency"))
     machine = f"{speed['machine']['name']}, {speed['machine']['cores']}"
     english = f"""\
-On two cores ({machine} cores, Paddle {speed['machine']['paddle']}), the training on {run['machine']['threads']} \
-thread beside other work, the rest on {speed['machine']['threads']}; ratios are medians of \
-paired rounds; records and commands in `work/results/`:
+On two cores ({machine} cores, {speed['machine']['threads']} threads, Paddle {speed['machine']['paddle']}); ratios are \
+medians of paired rounds; records and commands in `work/results/`:
 
 | | |
 |---|---|
-| CIFAR-10 (*), T0, {config['image_size']} x {config['image_size']}, patch_size {config['patch_size']}, \
-{config['epochs']} epochs, {seeds} seed{'s' if seeds > 1 else ''} | {accuracy} in {minutes} minutes |
+| CIFAR-10 (*), T0 from scratch, recipe `cpu` ({size} x {size}, {epochs} epochs), {seeds} \
+seed{'s' if seeds > 1 else ''} | {reached} |
 | a training step of T0, 32 x 32, patch_size 2, batch 256, fp32 / bf16 | {steps['ours, fp32']:,.0f} / \
 {steps['ours, bf16']:,.0f} images/s; Paddle's layers {steps['Paddle eager, fp32']:,.0f}, \
 PyTorch {torch['fp32']:,.0f} / {torch['bf16']:,.0f} |
@@ -75,14 +77,13 @@ Swin-B {claims['eager', 'fasternet_l']['paper']} times as fast | eager {claims['
 test images instead of 10,000. The accuracy is the last epoch's.
 """
     chinese = f"""\
-两核 CPU（{machine} 核，飞桨 {speed['machine']['paddle']}）；训练用 {run['machine']['threads']} 个线程，\
-同时还有别的任务，其余用 {speed['machine']['threads']} 个线程；\
+两核 CPU（{machine} 核，{speed['machine']['threads']} 个线程，飞桨 {speed['machine']['paddle']}）；\
 倍数为成对测量之比的中位数；记录与命令见 `work/results/`：
 
 | | |
 |---|---|
-| CIFAR-10（*），T0，{config['image_size']} x {config['image_size']}，patch_size {config['patch_size']}，\
-{config['epochs']} 轮，{seeds} 个随机种子 | {accuracy}，用时 {minutes} 分钟 |
+| CIFAR-10（*），T0 从头训练，配方 `cpu`（{size} x {size}，{epochs} 轮），{seeds} 个随机种子 \
+| {chinese_reached} |
 | T0 的一个训练步，32 x 32，patch_size 2，批大小 256，fp32 / bf16 | {steps['ours, fp32']:,.0f} / \
 {steps['ours, bf16']:,.0f} 张/秒；飞桨的层 {steps['Paddle eager, fp32']:,.0f}，PyTorch {torch['fp32']:,.0f} / \
 {torch['bf16']:,.0f} |
@@ -112,6 +113,12 @@ test images instead of 10,000. The accuracy is the last epoch's.
 准确率取自最后一轮。
 """
     return {"README.md": english, "README.zh-CN.md": chinese}
+
+
+def _trained(record):
+    """(accuracy in percent with its spread over seeds, minutes)"""
+    spread = f" ± {100 * record['stdev']:.2f}" if record["stdev"] is not None else ""
+    return f"{100 * record['mean']:.2f}{spread}", " / ".join(f"{seconds / 60:.0f}" for seconds in record["seconds"])
 
 
 def _peer(row):
