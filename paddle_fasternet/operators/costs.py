@@ -36,7 +36,7 @@ class Cost:
     activations: int
 
     def memory(self, batch_size=1):
-        """Values that a batch reads and writes; it reads the weights once."""
+        """Values (4 bytes each in float32) that a batch reads and writes; it reads the weights once."""
         return batch_size * self.activations + self.parameters
 
 

@@ -38,6 +38,9 @@ def evaluate(model, images, preprocess=None, batch_size=256, progress=False, fli
         progress: show a bar.
         flips: take the mean of the logits of each image and of its mirror image, for twice the time.
 
+    Returns:
+        ``Evaluation``: mean cross-entropy, share of right answers, probabilities.
+
     Raises:
         ValueError: the network has other outputs than the set has classes.
     """

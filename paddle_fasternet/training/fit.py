@@ -171,12 +171,12 @@ class _Run:
                      disable=not progress) as bar:
             # Paddle says so of every BatchNorm in training, and there is nothing to do about it
             warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
-            # several processes agree at a look on what to do; on a GPU a look after every step would hold it up
-            impatient = (lambda: stop.made or self.due()) if trainer.processes.size == 1 else \
+            # several processes agree at a fetch on what to do; on a GPU a fetch after every step would hold it up
+            fetch_now = (lambda: stop.made or self.due()) if trainer.processes.size == 1 else \
                 (lambda: paddle.get_device() == "cpu")
             for epoch in range(len(trainer.history.epochs), config.epochs):
                 bar.set_description(f"epoch {epoch + 1}/{config.epochs}", refresh=False)
-                for loss, accuracy, count in trainer.train_epoch(epoch, impatient):
+                for loss, accuracy, count in trainer.train_epoch(epoch, fetch_now):
                     bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.1%}", **_last_val(trainer.history),
                                     refresh=False)
                     bar.update(count * batch)
@@ -194,7 +194,7 @@ class _Run:
                 self._save_or_stop(stop, saved=True)
 
     def _save_or_stop(self, stop, saved=False):
-        """After a look: a checkpoint where it is time or the end is asked for, and then the end."""
+        """After a fetch: a checkpoint where it is time or the end is asked for, and then the end."""
         trainer = self.trainer
         stopping, due = trainer.processes.any(stop.made, self.due())
         if (stopping or due) and not saved:

@@ -17,7 +17,7 @@ from .native import use_native_kernels, why_not
 from .optimizers import WeightAverage, build_optimizer, learning_rate, moments
 
 # The host waits for a GPU only this often: losses stay on the device until then.
-_STEPS_BETWEEN_LOOKS = 20
+_STEPS_BETWEEN_FETCHES = 20
 
 
 class Trainer:
@@ -26,7 +26,14 @@ class Trainer:
     Everything random depends on (seed, step) or (seed, epoch, batch) alone, so that the number of steps done is the
     whole of the random state.
 
+    Args:
+        config: ``TrainConfig``.
+        train: the training images, an ``ImageSet``.
+        processes: ``Processes`` that share each batch; one, as a rule.
+
     Attributes:
+        model, optimizer, history: as they are now.
+        average: ``WeightAverage``, or None without ``ema_decay``.
         steps: done so far.
         epoch_seconds: of training in the present epoch.
     """
@@ -62,12 +69,12 @@ class Trainer:
                 x, _ = prepare(images.images[:2], images.labels[:2], np.random.default_rng(0))
                 self.model(paddle.to_tensor(x))
 
-    def train_epoch(self, epoch, impatient):
-        """The rest of an epoch: yields (loss, accuracy, steps) at every look, the means over the steps since the last.
+    def train_epoch(self, epoch, fetch_now):
+        """The rest of an epoch: yields (loss, accuracy, steps) at every fetch, the means over the steps since the last.
 
         Args:
             epoch: from 0.
-            impatient: called after every step; a true answer calls for a look at once.
+            fetch_now: called after every step; a true answer fetches the numbers at once, which on a GPU waits for it.
         """
         self.model.train()
         self.loader.augment = self._augment(epoch, self.loader.images)
@@ -81,14 +88,14 @@ class Trainer:
                 if self.average:
                     self.average.update(self.steps)
                 self.steps += 1
-                if len(pending) == _STEPS_BETWEEN_LOOKS or self.steps == last or impatient():
-                    look = (*self._look(pending, epoch), len(pending))
+                if len(pending) == _STEPS_BETWEEN_FETCHES or self.steps == last or fetch_now():
+                    fetched = (*self._fetch(pending, epoch), len(pending))
                     pending = []
                     self.epoch_seconds += time.perf_counter() - start
-                    yield look
+                    yield fetched
                     start = time.perf_counter()
 
-    def _look(self, pending, epoch):
+    def _fetch(self, pending, epoch):
         """Fetch the pending steps' numbers into the history; returns their mean loss and accuracy."""
         first = self.steps - len(pending) + 1
         numbers = paddle.stack([paddle.stack(pair) for pair in pending], axis=1).numpy()
