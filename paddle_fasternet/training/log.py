@@ -1,4 +1,4 @@
-"""A line for every fetch of a running training's numbers, in a file that can be followed, and on request VisualDL's curves."""
+"""A line for every fetch of a training's numbers, in a file that can be followed, and on request VisualDL's curves."""
 import json
 import os
 
