@@ -70,43 +70,34 @@ def plot_accuracy(runs, figure=None):
     return axes
 
 
-def plot_tradeoff(panels, reference=(), figure=None):
+def plot_tradeoff(panels, figure=None):
     """Draw accuracy against speed: accuracies of all seeds and their mean, throughput with its quartiles.
 
     Args:
         panels: {title: rows of ``compare_networks``, each with "accuracy", the shares of all seeds}.
-        reference: (name, images/s, accuracy) of other origin, drawn hollow in the first panel.
 
     Returns:
         The axes, an array.
     """
     from matplotlib.ticker import LogLocator
-    axes = new_figure(figure, 6.5 * len(panels), 5).subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    axes = new_figure(figure, 5 * len(panels) + 1.5, 4.2).subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (title, rows) in zip(axes, panels.items()):
-        points, others = [], []
         for number, row in enumerate(rows):
             rate, slow, fast = (row["images"] / row[key] for key in ("median", "high", "low"))
             shares, color = np.asarray(row["accuracy"], float), f"C{number}"
             ax.errorbar(rate, shares.mean(), xerr=[[rate - slow], [fast - rate]], color=color, marker="o",
-                        markersize=8, capsize=3, linestyle="")
+                        markersize=9, capsize=3, linestyle="", label=row["network"])
             ax.plot([rate] * len(shares), shares, color=color, marker="_", linewidth=1)
-            points.append((rate, shares.mean(), row["network"], color))
-        for name, rate, share in reference if ax is axes[0] else ():
-            ax.plot(rate, share, color=INK, marker="o", markersize=8, fillstyle="none", linestyle="")
-            others.append((rate, share, name, INK))
-        # neighbours' names above and below in turn, so that they do not meet
-        for number, (rate, share, name, color) in [*enumerate(sorted(points)), *enumerate(sorted(others))]:
-            ax.annotate(name, (rate, share), color=color, fontsize=9, ha="center", textcoords="offset points",
-                        xytext=(0, (9, -16)[number % 2]))
         ax.set(xscale="log", xlabel="images/s")
         ax.set_title(title, fontsize=10, color=INK)
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.xaxis.set_minor_formatter("")
-        ax.margins(0.15)
+        ax.margins(0.12)
         plain(ax)
     axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
     axes[0].set_ylabel("validation accuracy")
+    axes[-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes
 
 
