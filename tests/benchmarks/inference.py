@@ -235,9 +235,16 @@ def main():
     parser.add_argument("--repeats", type=int, default=5, help="turns of three timed calls each")
     parser.add_argument("--torch-python", default=None)
     parser.add_argument("--data-file", default=None)
+    parser.add_argument("--accuracy", action="store_true", help="only the part about accuracy; the rest of the record "
+                                                                "stays")
     parser.add_argument("--out", default="work/results")
     options = parser.parse_args()
     out = make_folder("out", options.out)
+    if options.accuracy:
+        content = json.loads((out / "inference.json").read_text(encoding="utf-8"))
+        with tempfile.TemporaryDirectory() as folder:
+            content["accuracy"] = accuracy_rows(Path(folder), options.data_file)
+        return write_json(out / "inference.json", content)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         rows = []
