@@ -178,8 +178,13 @@ def _quantise(folder, network, images, progress):
     chosen = np.linspace(0, len(images) - 1, min(CALIBRATION_IMAGES, len(images))).astype(int)
     prepare = data.Augment("none", network.image_size, network.mean, network.std)
     batches = [{"x": prepare(images.images[[i]], None, None)[0]} for i in chosen]
-    onnx.save(nncf.quantize(onnx.load(str(folder / ONNX)), nncf.Dataset(batches), subset_size=len(batches)),
-              str(folder / INT8))
+    model = onnx.load(str(folder / ONNX))
+    # the stem, which sees the pixels, and the layers behind the pooling cost little and lose most: they stay float32
+    products = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    quantized = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches),
+                              preset=nncf.QuantizationPreset.MIXED,
+                              ignored_scope=nncf.IgnoredScope(names=[products[0], *products[-2:]]))
+    onnx.save(quantized, str(folder / INT8))
 
 
 def _compare(folder, network, formats):
