@@ -152,7 +152,6 @@ protected:
     void pack_embedding(Own &o, int i) {
         const TrainStage &t = net->stages[i];
         Stage &s = stages[i];
-        s.norm.set_pivot(t.norm, t.dim, s.stride);
         const long area = t.size * t.size, before = s.patches.channels;
         const V *dense = fill(o, t.dim, s.patches.depth, s.stride, s.patches.stride, [&](long r, long c) {
             return t.weight[r * s.patches.depth + (i ? c % before * area + c / before : c)];
@@ -168,7 +167,6 @@ protected:
     }
     void pack_block(Own &o, const TrainStage &t, const TrainBlock &b, Block &d, const Stage &s) {
         const long hidden = up(b.hidden), kernel = b.kernel, channels = b.dim_conv;
-        d.norm.set_pivot(b.norm, b.hidden, hidden);
         const V *dense =
             fill(o, b.hidden, t.dim, hidden, s.stride, [&](long r, long c) { return b.first[r * t.dim + c]; });
         A::pack_transposed(d.first, dense);

@@ -2,13 +2,9 @@
 
 // Per channel. Forward: z = scale x + shift. Backward: the gradient at x is scale dz + slope x + offset.
 struct Norm {
-    Buffer<float> pivot, mean, inverse, scale, shift, slope, offset;
+    Buffer<float> mean, inverse, scale, shift, slope, offset;
     void grow(long channels) {
-        for (Buffer<float> *b : {&pivot, &mean, &inverse, &scale, &shift, &slope, &offset}) b->grow(channels);
-    }
-    // Sums are of x - pivot. With the running mean for a pivot they stay small, and so does the variance's rounding.
-    void set_pivot(const TrainNorm &t, long channels, long padded) {
-        for (long c = 0; c < padded; c++) pivot.data()[c] = c < channels && std::isfinite(t.mean[c]) ? t.mean[c] : 0;
+        for (Buffer<float> *b : {&mean, &inverse, &scale, &shift, &slope, &offset}) b->grow(channels);
     }
 };
 
@@ -81,7 +77,7 @@ static void denormalise(V *to, long to_stride, const V *dz, const V *x, long str
         }
 }
 
-// All threads' sums of x - pivot and of its square to scale and shift.
+// All threads' sums of x and x^2 to scale and shift.
 template <class Own>
 static void finish_statistics(const Team &team, const std::vector<Own> &own, const TrainNetwork &net,
                               const TrainNorm &t, Norm &n, long channels, long padded, double count) {
@@ -91,8 +87,8 @@ static void finish_statistics(const Team &team, const std::vector<Own> &own, con
     for (long c = begin; c < end; c++) {
         double sum = 0, squares = 0;
         for (int i = 0; i < team.size; i++) sum += own[i].first.data()[c], squares += own[i].second.data()[c];
-        const double beside = sum / count, mean = n.pivot.data()[c] + beside;
-        double variance = squares / count - beside * beside;
+        const double mean = sum / count;
+        double variance = squares / count - mean * mean;
         if (variance < 0) variance = 0;
         const bool real = c < channels;
         n.mean.data()[c] = (float)mean;

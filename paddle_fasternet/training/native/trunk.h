@@ -17,18 +17,17 @@ template <class A> class Trunk : public Mixing<A> {
     using Base::chunk_rows, Base::clear_sums, Base::mix, Base::mix_backward, Base::reduce, Base::share, Base::up;
     using Base::weights_begin;
 
-    // A product's result goes to `to`, its columns' sums and sums of squares, less the pivot, to the thread's.
-    auto storing(V *to, long stride, Own &o, const Norm &norm) {
-        return [to, stride, first = o.first.data(), second = o.second.data(),
-                pivots = norm.pivot.data()](long row, long rows, long column, const float *sums) {
+    // A product's result goes to `to`, its columns' sums and sums of squares to the thread's.
+    auto storing(V *to, long stride, Own &o) {
+        return [to, stride, first = o.first.data(), second = o.second.data()](long row, long rows, long column,
+                                                                              const float *sums) {
             for (long j = 0; j < A::width; j += LANES) {
-                const vec pivot = take(pivots + column + j);
                 vec sum{}, squares{};
                 V *target = to + row * stride + column + j;
                 const float *from = sums + j;
                 for (long r = 0; r < rows; r++, from += A::width, target += stride) {
-                    const vec v = take(from), beside = v - pivot;
-                    sum += beside, squares += beside * beside;
+                    const vec v = take(from);
+                    sum += v, squares += v * v;
                     A::store(target, v);
                 }
                 add(first + column + j, sum), add(second + column + j, squares);
@@ -52,7 +51,7 @@ template <class A> class Trunk : public Mixing<A> {
             const long rows = lesser(piece, end - row);
             gather(o.patches.data(), i, row, rows);
             A::multiply(Left<V>{o.patches.data(), s.patches.stride, s.patches.stride}, rows, s.embed,
-                        storing(s.embedded.data() + row * s.stride, s.stride, o, s.norm));
+                        storing(s.embedded.data() + row * s.stride, s.stride, o));
         }
         finish_statistics(team, own, *net, t.norm, s.norm, t.dim, s.stride, (double)s.rows);
         normalise<A>(s.input(0) + begin * s.stride, s.stride, s.embedded.data() + begin * s.stride, s.stride,
@@ -83,7 +82,7 @@ template <class A> class Trunk : public Mixing<A> {
         const V *mixed = b.mixer == MIXER_DEPTHWISE ? d.mixed.data() : d.input.data();
         for (long row = begin; row < end; row += piece)
             A::multiply(Left<V>{mixed + row * s.stride, s.stride, s.stride}, lesser(piece, end - row), d.first,
-                        storing(d.hidden.data() + row * hidden, hidden, o, d.norm));
+                        storing(d.hidden.data() + row * hidden, hidden, o));
         finish_statistics(team, own, *net, b.norm, d.norm, b.hidden, hidden, (double)s.rows);
         const bool partial = b.mixer == MIXER_PARTIAL;
         for (long row = begin; row < end; row += piece) {
