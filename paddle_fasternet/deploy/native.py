@@ -95,6 +95,11 @@ def kinds(function="fasternet_kind"):
     return found
 
 
+def find_kind(precision, found):
+    """The first of the kinds ``found`` that is ``precision``, or computes in it; None where there is none."""
+    return next((kind for kind in found if precision in (kind, kind.split("-")[0])), None)
+
+
 def available():
     """The precisions that this processor and build offer: ("fp32",), ("fp32", "bf16"), or () (see ``why_not``)."""
     names = {kind.split("-")[0] for kind in kinds()}
@@ -218,7 +223,7 @@ class NativeNetwork:
         check_choice("act", act, ("gelu", "relu"))
         found = kinds()
         check_choice("precision", precision, ("fp32", "bf16", *found))
-        kind = next((kind for kind in found if kind == precision or kind.split("-")[0] == precision), None)
+        kind = find_kind(precision, found)
         if kind is None:
             raise RuntimeError(why_not(precision))
         threads = default_threads() if threads is None else threads

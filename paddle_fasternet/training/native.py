@@ -143,7 +143,7 @@ class NativeKernels:
         threads = default_threads() if threads is None else threads
         self.threads = check_number("threads", threads, low=1, high=1024, integer=True)
         found = kinds()
-        self.kind = next((kind for kind in found if kind == precision or kind.split("-")[0] == precision), None)
+        self.kind = native.find_kind(precision, found)
         if self.kind is None:
             raise RuntimeError(f"precision={precision!r} is not among the kernels here: {', '.join(found) or 'none'}")
         self._number = found[self.kind]

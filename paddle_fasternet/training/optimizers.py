@@ -69,17 +69,18 @@ class Muon:
     @paddle.no_grad()
     def step(self):
         """Update all parameters from their gradients."""
-        rate = self.get_lr()
         overflow = self._get_auxiliary_var("found_inf")
-        if overflow is not None and bool(overflow):
-            pass  # AdamW, which makes its state first, leaves this step out by itself
-        elif self._kernels is not None:
+        if overflow is None or not bool(overflow):
+            self._step_matrices(self.get_lr())
+        self._rest.step()  # also then: it makes its state, and leaves the step out by itself
+
+    def _step_matrices(self, rate):
+        if self._kernels is not None:
             self._kernels.muon(self.matrices, self._momenta, rate, self._weight_decay, _MOMENTUM, _SIZE_OF_ADAMW,
                                _COEFFICIENTS, _ITERATIONS)
         else:
             for parameter, momentum in zip(self.matrices, self._momenta):
                 self._update(parameter, momentum, rate)
-        self._rest.step()
 
     def _update(self, parameter, momentum, rate):
         gradient = parameter.grad

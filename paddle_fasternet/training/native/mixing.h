@@ -23,8 +23,8 @@ protected:
         std::memset(own[team.rank].first.data(), 0, channels * sizeof(float));
         std::memset(own[team.rank].second.data(), 0, channels * sizeof(float));
     }
-    // A thread without images has no part in the sums.
-    static void weights_begin(Own &o, Share mine, int turn, long count) {
+    // A thread without images adds nothing to the sums of weights.
+    static void clear_unused(Own &o, Share mine, int turn, long count) {
         if (mine.images == 0) std::memset(o.sums[turn].data(), 0, count * sizeof(float));
     }
     // The threads' sums[m][n], added and handed to put(m, n, value). `turn` alternates between successive calls.
@@ -79,7 +79,7 @@ protected:
         if (b.mixer == MIXER_PARTIAL) {
             const Plane plane(s.height, s.width, b.kernel);
             const long run = up(b.kernel * b.dim_conv);
-            weights_begin(o, mine, turn, (b.kernel * run + 16) * narrow);
+            clear_unused(o, mine, turn, (b.kernel * run + 16) * narrow);
             find_places(o.places, plane, plane.group);
             for (long image = mine.image; image < mine.image + mine.images; image += plane.group) {
                 const long images = lesser(plane.group, mine.image + mine.images - image), first = image * area;

@@ -15,7 +15,7 @@ template <class A> class Trunk : public Mixing<A> {
     using typename Base::V;
     using Base::barrier, Base::batch, Base::d_hidden, Base::d_mixed, Base::factors, Base::net, Base::own, Base::stages;
     using Base::chunk_rows, Base::clear_sums, Base::mix, Base::mix_backward, Base::reduce, Base::share, Base::up;
-    using Base::weights_begin;
+    using Base::clear_unused;
 
     // A product's result goes to `to`, its columns' sums and sums of squares to the thread's.
     auto storing(V *to, long stride, Own &o) {
@@ -125,7 +125,7 @@ template <class A> class Trunk : public Mixing<A> {
 
         // through the second pointwise convolution and the activation
         clear_sums(team, hidden);
-        weights_begin(o, mine, turn, (s.stride + 16) * hidden);
+        clear_unused(o, mine, turn, (s.stride + 16) * hidden);
         for (long row = begin; row < end; row += piece) {
             const long rows = lesser(piece, end - row);
             V *values = o.chunk.data(), *dz = d_hidden.data() + row * hidden;
@@ -158,7 +158,7 @@ template <class A> class Trunk : public Mixing<A> {
         turn ^= 1;
 
         // through the first, to what the mixer gave
-        weights_begin(o, mine, turn, (s.stride + 16) * hidden);
+        clear_unused(o, mine, turn, (s.stride + 16) * hidden);
         for (long row = begin; row < end; row += piece) {
             const long rows = lesser(piece, end - row);
             V *dh = o.chunk.data();
@@ -232,7 +232,7 @@ template <class A> class Trunk : public Mixing<A> {
             }
         finish_gradient(team, own, t.norm, s.norm, t.dim, s.stride, (double)s.rows);
         const long piece = chunk_rows(s.patches.stride);
-        weights_begin(o, mine, turn, (s.patches.stride + 16) * s.stride);
+        clear_unused(o, mine, turn, (s.patches.stride + 16) * s.stride);
         if (i && (stages[i - 1].height % t.size || stages[i - 1].width % t.size)) {
             const long pixels = stages[i - 1].height * stages[i - 1].width * stages[i - 1].stride;
             std::memset(stages[i - 1].gradient.data() + mine.image * pixels, 0, mine.images * pixels * sizeof(V));
