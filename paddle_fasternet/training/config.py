@@ -57,7 +57,7 @@ class TrainConfig:
     kernels: str = _setting("auto", f"what computes a step: {', '.join(KERNELS)}; auto takes the native kernels on a "
                                     "CPU where they can be had")
     amp: str = _setting("auto", f"mixed precision: {', '.join(AMP_MODES)}; auto uses it on a GPU, and in the native "
-                                "kernels on a CPU with AMX; Paddle's layers have none on a CPU")
+                                "kernels on a CPU with AVX512-BF16 or AMX; Paddle's layers have none on a CPU")
     seed: int = _setting(0, "of initialisation, order, augmentation and stochastic depth")
 
     def __post_init__(self):

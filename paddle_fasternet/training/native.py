@@ -6,8 +6,8 @@ merging layers are one operation of Paddle's autograd: see the head of ``native/
 and the loss stay Paddle's.
 
 The kernels compute what the layers compute, in float32, or with the products' factors and the activations in bfloat16
-where the processor has AMX (as mixed precision does elsewhere: weights, statistics and gradients of weights stay
-float32).
+where the processor has instructions for it, AVX512-BF16 or AMX (as mixed precision does elsewhere: weights, statistics
+and gradients of weights stay float32).
 """
 import ctypes
 import functools
@@ -72,7 +72,7 @@ def why_not(model, precision="fp32"):
     if library is None:
         return reason
     if not any(kind.startswith(precision) for kind in kinds()):
-        return f"precision={precision!r} needs a processor with AMX; use precision='fp32'"
+        return f"precision={precision!r} needs a processor with AVX512-BF16 or AMX; use precision='fp32'"
     norms = [layer for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
     mixers_known = all(_mixer(block.spatial_mixing) is not None for block in _blocks(model))
     weights = _weights(model) if mixers_known else []
@@ -102,7 +102,8 @@ def use_native_kernels(model, precision="fp32", threads=None):
 
     Args:
         model: a ``FasterNet`` on the CPU.
-        precision: "fp32" computes what Paddle's layers compute, to rounding; "bf16" needs a processor with AMX.
+        precision: "fp32" computes what Paddle's layers compute, to rounding; "bf16" needs a processor with AVX512-BF16 or
+            AMX.
         threads: None: as many as this process may use.
 
     In evaluation, for ``forward_features``, and where the input needs a gradient, Paddle's layers are used as before.
@@ -135,7 +136,7 @@ class NativeKernels:
     """What ``FasterNet.kernels`` is while the native kernels are used. It knows no network and may be shared.
 
     Attributes:
-        kind: "bf16-amx", "fp32-avx512", ...
+        kind: "bf16-amx", "bf16-avx512", "fp32-avx512", ...
         threads: of every pass.
     """
 

@@ -221,7 +221,7 @@ def _amp_dtype(amp):
         return None
     if paddle.get_device() == "cpu":
         raise ValueError(f"amp={amp!r}: Paddle's layers have no mixed precision on a CPU. The native kernels have "
-                         "bfloat16 where the processor has AMX; amp='auto' takes what there is")
+                         "bfloat16 where the processor has AVX512-BF16 or AMX; amp='auto' takes what there is")
     supported = [dtype for dtype, found in (("bfloat16", paddle.amp.is_bfloat16_supported()),
                                             ("float16", paddle.amp.is_float16_supported())) if found]
     if amp not in ("auto", *supported):

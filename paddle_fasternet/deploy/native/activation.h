@@ -42,7 +42,7 @@ static inline vec gelu(vec x) {
 
 // To 2e-4, a tenth of bfloat16's resolution at 1: Phi(x) as 1/2 and an odd polynomial, which is 1/2 at 4.
 static inline vec gelu_rough(vec x) {
-#if LANES == 16 && defined(__AVX512DQ__)
+#if defined(BFLOAT16)
     vec c = _mm512_range_ps(x, all(4.f), 2);  // the smaller in magnitude, with the sign of x
 #else
     vec c = larger(smaller(x, all(4.f)), all(-4.f));

@@ -1,6 +1,7 @@
-// Everything an engine consists of, for one instruction set. An engine_*.cpp defines INSTRUCTIONS (the namespace) and
-// LANES (floats in a vector), tells the compiler the instruction set, and includes this file. The standard headers come
-// before that: a function of theirs compiled for a newer processor could be the copy that everybody uses.
+// Everything an engine consists of, for one instruction set. An engine_*.cpp defines INSTRUCTIONS (the namespace), LANES
+// (floats in a vector) and, where there are such instructions, BFLOAT16, tells the compiler the instruction set, and
+// includes this file. The standard headers come before that: a function of theirs compiled for a newer processor could
+// be the copy that everybody uses.
 
 namespace fasternet {
 namespace INSTRUCTIONS {
@@ -19,6 +20,7 @@ constexpr long GROUP_BYTES = 512 << 10;  // of a stage's activations at once
 
 #include "matrix.h"
 #include "activation.h"
+#include "arithmetic.h"
 #include "gather.h"
 #include "weights.h"
 #include "runner.h"

@@ -7,6 +7,7 @@
 #include <immintrin.h>
 #define INSTRUCTIONS amx
 #define LANES 16
+#define BFLOAT16  // with it go AVX-512 BW, VL and DQ
 #include "engine.h"
 
 namespace fasternet {

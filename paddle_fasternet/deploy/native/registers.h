@@ -1,10 +1,5 @@
 // Products in vector registers: ROWS rows times VECTORS vectors of columns are summed at once, each step reading one
-// value of every row and one row of the right factor. ARITHMETIC says what a value is:
-//
-//     Value, step: the stored type, and how many of them meet in one instruction
-//     Right, right(p): so many rows of LANES columns; Left, left(p): the same of one row, in all lanes
-//     multiply(sum, left, right): sum + left * right
-//     load(p), store(p, v), rounded(f): LANES values as floats
+// value of every row and one row of the right factor. A says what a value is (arithmetic.h).
 
 template <class A, int ROWS, int VECTORS> struct Registers : A {
     using V = typename A::Value;
@@ -74,12 +69,12 @@ template <class A, int ROWS, int VECTORS> struct Registers : A {
             const long stride = runs[i].stride;
             const V *a = runs[i].start + row * stride;
             for (const V *end = a + runs[i].length; a < end; a += step, b += 16 * step) {
-                typename A::Right right[N];
+                typename A::Lanes right[N];
 #pragma GCC unroll 16
                 for (int n = 0; n < N; n++) right[n] = A::right(b + n * LANES / 16 * panel + n * LANES % 16 * step);
 #pragma GCC unroll 16
                 for (int r = 0; r < ROWS; r++) {
-                    typename A::Left left = A::left(a + r * stride);
+                    typename A::Lanes left = A::left(a + r * stride);
 #pragma GCC unroll 16
                     for (int n = 0; n < N; n++) sums[r][n] = A::multiply(sums[r][n], left, right[n]);
                 }
@@ -107,23 +102,4 @@ template <class A, int ROWS, int VECTORS> struct Registers : A {
                     sums_of<16 / LANES>(runs, count, row, rows - row, b, panel, bias, out, p * 16);
         }
     }
-};
-
-struct Float {
-    using Value = float;
-    using Right = vec;
-    using Left = vec;
-    static constexpr int step = 1;
-
-    static vec load(const float *p) {
-        vec v;
-        std::memcpy(&v, p, sizeof v);
-        return v;
-    }
-    static void store(float *p, vec v) { std::memcpy(p, &v, sizeof v); }
-    static float rounded(float value) { return value; }
-    static vec right(const float *p) { return load(p); }
-    static vec left(const float *p) { return all(*p); }
-    static vec multiply(vec sum, vec left, vec right) { return sum + left * right; }
-    static vec gelu(vec x) { return fasternet::INSTRUCTIONS::gelu(x); }
 };

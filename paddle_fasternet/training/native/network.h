@@ -72,6 +72,7 @@ struct Training {
     Pass *(*new_pass)();
     Muon *(*new_muon)();
 };
-extern const Training training_bf16_amx, training_fp32_avx512, training_fp32_avx2, training_fp32_plain;
+extern const Training training_bf16_amx, training_bf16_avx512, training_fp32_avx512, training_fp32_avx2,
+    training_fp32_plain;
 
 }  // namespace fasternet

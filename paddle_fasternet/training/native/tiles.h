@@ -1,21 +1,12 @@
 // Products on AMX tiles: bfloat16 values, float32 sums. A tile of the left factor is 16 rows of 32 values; one of the
 // right factor has 16 rows of 16 pairs, each pair two successive values of one column.
 
-struct Tiles {
-    using V = uint16_t;
+struct Tiles : Bfloat16 {
+    using V = Value;
     static constexpr long pad = 32, width = 32, tile = 512;
-    static constexpr bool rough = true;  // activations to bfloat16's precision
 
     static void begin() { begin_tiles(); }
     static void end() { _tile_release(); }
-
-    static vec load(const V *p) {
-        return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16);
-    }
-    static void store(V *p, vec v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v)); }
-    static void store(V *p, vec v, long count) {
-        _mm256_mask_storeu_epi16(p, count < 16 ? (1u << count) - 1 : 0xffff, (__m256i)_mm512_cvtneps_pbh(v));
-    }
 
     // ---- the forms of a factor ----
 

@@ -1,6 +1,7 @@
-// The training kernels for one instruction set. A train_*.cpp defines INSTRUCTIONS (the namespace) and LANES (floats in
-// a vector), tells the compiler the instruction set, and includes this file; standard.h comes before that, because a
-// function of the standard library compiled for a newer processor could be the copy that everybody uses.
+// The training kernels for one instruction set. A train_*.cpp defines INSTRUCTIONS (the namespace), LANES (floats in a
+// vector) and, where there are such instructions, BFLOAT16, tells the compiler the instruction set, and includes this
+// file; standard.h comes before that, because a function of the standard library compiled for a newer processor could be
+// the copy that everybody uses.
 
 namespace fasternet {
 namespace INSTRUCTIONS {
@@ -14,6 +15,7 @@ constexpr long CHUNK_BYTES = 640 << 10;  // of the hidden layer at once
 
 #include "../../deploy/native/matrix.h"
 #include "../../deploy/native/activation.h"
+#include "../../deploy/native/arithmetic.h"
 #include "slopes.h"
 #include "factors.h"
 #include "norm.h"

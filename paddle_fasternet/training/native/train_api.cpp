@@ -21,6 +21,7 @@ struct Kind {
 const Kind KINDS[] = {
 #if defined(FASTERNET_AMX)
     {"bf16-amx", has_amx, training_bf16_amx},
+    {"bf16-avx512", has_bf16, training_bf16_avx512},
 #endif
 #if defined(FASTERNET_X86)
     {"fp32-avx512", has_avx512, training_fp32_avx512},

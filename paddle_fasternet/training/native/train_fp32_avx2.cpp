@@ -10,6 +10,7 @@
 #include "train.h"
 
 namespace fasternet {
-const Training training_fp32_avx2 = train_fp32_avx2::training_of<train_fp32_avx2::Registers<6, 2>>();
+using namespace train_fp32_avx2;
+const Training training_fp32_avx2 = train_fp32_avx2::training_of<Registers<Float, 6, 2>>();
 }  // namespace fasternet
 #endif

@@ -10,6 +10,7 @@
 #include "train.h"
 
 namespace fasternet {
-const Training training_fp32_avx512 = train_fp32_avx512::training_of<train_fp32_avx512::Registers<14, 2>>();
+using namespace train_fp32_avx512;
+const Training training_fp32_avx512 = train_fp32_avx512::training_of<Registers<Float, 14, 2>>();
 }  // namespace fasternet
 #endif

@@ -6,5 +6,6 @@
 #include "train.h"
 
 namespace fasternet {
-const Training training_fp32_plain = train_fp32_plain::training_of<train_fp32_plain::Registers<2, 4>>();
+using namespace train_fp32_plain;
+const Training training_fp32_plain = train_fp32_plain::training_of<Registers<Float, 2, 4>>();
 }  // namespace fasternet
