@@ -102,8 +102,8 @@ def use_native_kernels(model, precision="fp32", threads=None):
 
     Args:
         model: a ``FasterNet`` on the CPU.
-        precision: "fp32" computes what Paddle's layers compute, to rounding; "bf16" needs a processor with AVX512-BF16 or
-            AMX.
+        precision: "fp32" computes what Paddle's layers compute, to rounding; "bf16" needs a processor with AVX512-BF16
+            or AMX.
         threads: None: as many as this process may use.
 
     In evaluation, for ``forward_features``, and where the input needs a gradient, Paddle's layers are used as before.
