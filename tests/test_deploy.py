@@ -149,7 +149,8 @@ def test_what_an_export_holds(folder):
     out, model, _ = folder
     index = json.loads((out / "export.json").read_text())
     assert sorted(path.name for path in out.iterdir()) == sorted([*index["files"], "export.json"])
-    assert {"model.onnx", "model_int8.onnx", "inference.pdiparams", "inference.yml"} <= set(index["files"])
+    assert {"model.onnx", "model_int8.onnx", "model_int8.xml", "model_int8.bin", "inference.pdiparams",
+            "inference.yml"} <= set(index["files"])
     assert index["class_names"] == list("abcde") and index["image_size"] == 16 and index["mean"] == list(MEAN)
     assert index["parameters"] == sum(value.size for value in fuse_conv_bn(model).parameters())
     assert index["accuracy"]["fp32"]["top1"] == 1.0  # the labels are the network's own answers
@@ -202,6 +203,19 @@ def test_on_the_shipped_network_no_engine_changes_an_answer():
     for engine in ENGINES:
         if offered(engine):
             assert (Predictor(run, engine, "fp32")(images.transpose(0, 2, 3, 1)).argmax(1) == expected).all(), engine
+
+
+def test_int8_of_the_shipped_network_follows_fp32(tmp_path):
+    run = load_run(CIFAR10_RUN, "final")
+    rough = np.random.RandomState(0).randint(0, 256, (200, 5, 5, 3), np.uint8)
+    images = np.stack([Image.fromarray(image).resize((32, 32), Image.BICUBIC) for image in rough]).transpose(0, 3, 1, 2)
+    export(run, tmp_path / "net", calibration=ImageSet(images, np.zeros(200, int), run.class_names, "made", "here"),
+           progress=False)
+    x, _ = run.preprocess(images, None, None)
+    expected = answer(run.model, x)
+    for engine in ("openvino", "onnxruntime"):
+        error = Predictor(tmp_path / "net", engine, "int8").logits(x) - expected
+        assert np.linalg.norm(error) < 0.1 * np.linalg.norm(expected), engine
 
 
 def test_any_kind_and_number_of_images(folder, tmp_path):
@@ -375,7 +389,8 @@ def copy(folder, target):
 
 @pytest.mark.parametrize("name, engine", [("model.onnx", "onnxruntime"), ("model.onnx", "openvino"),
                                           ("inference.pdiparams", "paddle"), ("inference.pdiparams", "eager"),
-                                          ("model_int8.onnx", "openvino")])
+                                          ("model_int8.onnx", "onnxruntime"), ("model_int8.xml", "openvino"),
+                                          ("model_int8.bin", "openvino")])
 def test_damaged_files_are_found_before_an_engine_sees_them(folder, tmp_path, name, engine):
     out, precision = copy(folder[0], tmp_path / "net"), "int8" if "int8" in name else "fp32"
     content = (out / name).read_bytes()

@@ -71,7 +71,7 @@ class OnnxRuntime:
 
 
 @functools.lru_cache(None)
-def _openvino_core():
+def openvino_core():
     """One for the whole process: of two, the second to go leaves signals a stack that went with the first (2026.4)."""
     import openvino
     return openvino.Core()
@@ -81,7 +81,7 @@ class OpenVINO:
     """OpenVINO on the CPU: one image on all threads, more than one in parts on streams of one thread each."""
 
     def __init__(self, files, precision, threads):
-        self._network = _openvino_core().read_model(str(files.onnx(precision)))
+        self._network = openvino_core().read_model(str(files.openvino(precision)))
         self._precision = "bf16" if precision == "bf16" else "f32"
         self._threads, self._mean, self._std = threads, files.mean, files.std
         self._queues = {}
@@ -100,7 +100,7 @@ class OpenVINO:
             network = steps.build()
         else:
             network.reshape(list(shape))
-        compiled = _openvino_core().compile_model(network, "CPU", {
+        compiled = openvino_core().compile_model(network, "CPU", {
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT", "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": self._threads, "INFERENCE_PRECISION_HINT": self._precision})
         return AsyncInferQueue(compiled, streams)

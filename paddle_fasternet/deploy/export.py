@@ -15,8 +15,19 @@ from .._check import check_choice, check_path, check_type
 from .._files import write_json
 from ..benchmark import count_macs, count_parameters, machine
 from ..model import VARIANTS, FasterNet
-from .engines import offered
-from .files import INDEX, INT8, ONNX, ExportFiles, NetworkFiles, native_settings, sha256, write_onnx, write_paddle
+from .engines import offered, openvino_core
+from .files import (
+    INDEX,
+    INT8,
+    INT8_OPENVINO,
+    ONNX,
+    ExportFiles,
+    NetworkFiles,
+    native_settings,
+    sha256,
+    write_onnx,
+    write_paddle,
+)
 from .predictor import Predictor
 
 FORMATS = ("paddle", "onnx", "paddlex")
@@ -37,7 +48,8 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
         class_names: of the outputs; None numbers them.
         mean, std: of each channel in 0..255 for a bare network; None takes ImageNet's.
         calibration: an ``ImageSet`` of training images. 300 of them are used to quantise the network to int8
-            (``model_int8.onnx``, by NNCF); without, there is no int8.
+            by NNCF: ``model_int8.onnx`` for ONNX Runtime, ``model_int8.xml`` and ``.bin`` for OpenVINO; without,
+            there is no int8.
         validation: an ``ImageSet``: every precision that this machine offers is tried on it, and its accuracy written
             into ``export.json``, from which ``Predictor`` knows what it may choose.
         overwrite: put the new export in the place of the one in ``out_dir``.
@@ -69,7 +81,7 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
         if "onnx" in formats:
             write_onnx(network.network, folder / ONNX, network.image_size, len(network.mean))
         if calibration is not None:
-            _quantise(folder, network, calibration, progress)
+            _quantise(folder, network, calibration)
         _write_index(folder, network, formats, {})
         _compare(folder, network, formats)
         if validation is not None:
@@ -165,8 +177,12 @@ def _write_paddlex(network, folder):
     (folder / "inference.yml").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _quantise(folder, network, images, progress):
-    """``model_int8.onnx`` by NNCF's post-training quantisation; its scales come from training images."""
+def _quantise(folder, network, images):
+    """int8 by NNCF's post-training quantisation, whose scales come from training images; for each engine a file.
+
+    OpenVINO has one of its own, because it reads the other wrongly on AVX-512 without AMX (2026.4: the values that meet
+    at PConv's Concat lose their scale there), and runs its own graph faster.
+    """
     if importlib.util.find_spec("nncf") is None:
         raise ImportError("calibration needs the package nncf: pip install 'paddle_fasternet[deploy]', or leave "
                           "calibration out (there is then no int8)")
@@ -177,14 +193,24 @@ def _quantise(folder, network, images, progress):
     nncf.set_log_level(logging.ERROR)
     chosen = np.linspace(0, len(images) - 1, min(CALIBRATION_IMAGES, len(images))).astype(int)
     prepare = data.Augment("none", network.image_size, network.mean, network.std)
-    batches = [{"x": prepare(images.images[[i]], None, None)[0]} for i in chosen]
+    batches = [prepare(images.images[[i]], None, None)[0] for i in chosen]
+
+    def quantised(model, products, preset, inputs):
+        # the stem, which sees the pixels, and the layers behind the pooling cost little and lose most: float32
+        return nncf.quantize(model, nncf.Dataset(inputs), subset_size=len(inputs), preset=preset,
+                             ignored_scope=nncf.IgnoredScope(names=[products[0], *products[-2:]]))
+
     model = onnx.load(str(folder / ONNX))
-    # the stem, which sees the pixels, and the layers behind the pooling cost little and lose most: they stay float32
     products = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    quantized = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches),
-                              preset=nncf.QuantizationPreset.MIXED,
-                              ignored_scope=nncf.IgnoredScope(names=[products[0], *products[-2:]]))
-    onnx.save(quantized, str(folder / INT8))
+    onnx.save(quantised(model, products, nncf.QuantizationPreset.MIXED, [{"x": batch} for batch in batches]),
+              str(folder / INT8))
+    if importlib.util.find_spec("openvino") is not None:
+        import openvino
+        model = openvino_core().read_model(str(folder / ONNX))
+        products = [node.get_friendly_name() for node in model.get_ordered_ops()
+                    if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")]
+        openvino.save_model(quantised(model, products, nncf.QuantizationPreset.PERFORMANCE, batches),
+                            str(folder / INT8_OPENVINO[0]), compress_to_fp16=False)
 
 
 def _compare(folder, network, formats):

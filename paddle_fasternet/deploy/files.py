@@ -20,6 +20,7 @@ from .onnx_graph import to_onnx
 
 INDEX = "export.json"
 PADDLE, ONNX, INT8 = "inference", "model.onnx", "model_int8.onnx"
+INT8_OPENVINO = "model_int8.xml", "model_int8.bin"
 
 # What PaddleClas's ImageNet-1k weights expect, in 0..255.
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -86,6 +87,8 @@ class NetworkFiles:
         if not path.exists():
             write_onnx(self.network, path, self.image_size, len(self.mean))
         return path
+
+    openvino = onnx  # OpenVINO reads ONNX
 
     def precisions(self):
         """Those that there are, or can be, files for."""
@@ -166,6 +169,15 @@ class ExportFiles:
                              (" and calibration=images" if precision == "int8" else ""))
         return self._checked(name)
 
+    def openvino(self, precision="fp32"):
+        """Path of what OpenVINO reads: int8 has a file of its own, all else is in the ONNX file."""
+        if precision != "int8":
+            return self.onnx(precision)
+        if not self.has("openvino", "int8"):
+            raise ValueError(f"{self.folder} has no {INT8_OPENVINO[0]}; export with formats=('onnx',) and "
+                             "calibration=images, where OpenVINO is installed")
+        return [self._checked(name) for name in INT8_OPENVINO][0]
+
     def precisions(self):
         return ("fp32", "bf16", *(["int8"] if INT8 in self._checksums else []))
 
@@ -174,6 +186,8 @@ class ExportFiles:
             return f"{PADDLE}.pdiparams" in self._checksums
         if engine == "native" and (self._native is None or importlib.util.find_spec("onnx") is None):
             return False
+        if (engine, precision) == ("openvino", "int8"):
+            return set(INT8_OPENVINO) <= set(self._checksums)
         return (INT8 if precision == "int8" else ONNX) in self._checksums
 
     def signature(self):
