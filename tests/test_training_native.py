@@ -118,6 +118,30 @@ def test_threads_share_the_images_and_change_nothing_but_rounding(kind):
         assert_same(result[1], results[0][1], kind)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_variance_of_a_small_spread_beside_a_large_mean(kind, threads):
+    model, x = build({}), batch((3, 16, 16)) * 0.01 + 3
+    weight = np.round(model.patch_embed.proj.weight.numpy(), 1) + 0.5  # bfloat16 has only eight bits for it
+    x, weight = (array.astype("float32") for array in (np.float64(x.numpy()), weight))
+    model.patch_embed.proj.weight.set_value(weight)
+    model.kernels = native.NativeKernels(kind, threads)
+    model.train()
+    model(paddle.to_tensor(x))
+    rounded = [_to_bfloat16(array) if kind.startswith("bf16") else array for array in (x, weight)]
+    patches = rounded[0].reshape(3, 3, 4, 4, 4, 4).transpose(0, 2, 4, 1, 3, 5).reshape(48, -1).astype(np.float64)
+    embedded = patches @ rounded[1].reshape(len(weight), -1).astype(np.float64).T
+    assert np.abs(embedded.mean(0)).min() > 30 * embedded.std(0).max()
+    found = (model.patch_embed.norm._variance.numpy() - 0.9) / 0.1
+    assert np.allclose(found, embedded.var(0), rtol=0.01, atol=1e-6), found / embedded.var(0)
+
+
+def _to_bfloat16(array):
+    """Rounded to the nearest, ties to even."""
+    bits = array.view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
 def test_the_same_step_gives_the_same_bits():
     for kind in KINDS:
         model, x = build({"depths": (2, 2), "act_layer": nn.GELU}), batch((7, 20, 20))

@@ -28,7 +28,8 @@ protected:
     // What a thread has for itself.
     struct Own {
         Buffer<V> chunk, patches, halo, halo_back, dense, forms;
-        Buffer<float> sums[2], first, second;
+        Buffer<float> sums[2], first, second, origin;
+        long rows;  // that `first` and `second` are sums over, each less `origin`
         std::vector<int> places;
     };
 
@@ -126,7 +127,7 @@ protected:
             o.chunk.grow(chunk + SLACK), o.patches.grow(patches + SLACK);
             o.halo.grow(halo), o.halo_back.grow(halo), o.dense.grow(dense + SLACK), o.forms.grow(forms);
             for (Buffer<float> &b : o.sums) b.grow(sums + SLACK);
-            o.first.grow(channels), o.second.grow(channels);
+            o.first.grow(channels), o.second.grow(channels), o.origin.grow(channels);
             o.places.reserve(places);
         }
         next_task = 0;

@@ -77,19 +77,26 @@ static void denormalise(V *to, long to_stride, const V *dz, const V *x, long str
         }
 }
 
-// All threads' sums of x and x^2 to scale and shift.
+// All threads' sums of x - origin and its square to scale and shift. What the threads have is merged as in Chan, Golub,
+// LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37 (1983).
 template <class Own>
 static void finish_statistics(const Team &team, const std::vector<Own> &own, const TrainNetwork &net,
-                              const TrainNorm &t, Norm &n, long channels, long padded, double count) {
+                              const TrainNorm &t, Norm &n, long channels, long padded) {
     team.wait();
     long begin, end;
     team.share(padded, 16, begin, end);
     for (long c = begin; c < end; c++) {
-        double sum = 0, squares = 0;
-        for (int i = 0; i < team.size; i++) sum += own[i].first.data()[c], squares += own[i].second.data()[c];
-        const double mean = sum / count;
-        double variance = squares / count - mean * mean;
-        if (variance < 0) variance = 0;
+        double count = 0, mean = 0, squares = 0;  // squares: of the distances to the mean
+        for (int i = 0; i < team.size; i++) {
+            const double rows = own[i].rows, sum = own[i].first.data()[c];
+            if (rows == 0) continue;
+            const double step = own[i].origin.data()[c] + sum / rows - mean;
+            const double own_squares = own[i].second.data()[c] - sum * sum / rows;
+            squares += (own_squares > 0 ? own_squares : 0) + step * step * count * rows / (count + rows);
+            mean += step * rows / (count + rows);
+            count += rows;
+        }
+        const double variance = squares / count;
         const bool real = c < channels;
         n.mean.data()[c] = (float)mean;
         n.inverse.data()[c] = (float)(1 / std::sqrt(variance + net.epsilon));

@@ -17,17 +17,20 @@ template <class A> class Trunk : public Mixing<A> {
     using Base::chunk_rows, Base::clear_sums, Base::mix, Base::mix_backward, Base::reduce, Base::share, Base::up;
     using Base::clear_unused;
 
-    // A product's result goes to `to`, its columns' sums and sums of squares to the thread's.
-    auto storing(V *to, long stride, Own &o) {
-        return [to, stride, first = o.first.data(), second = o.second.data()](long row, long rows, long column,
-                                                                              const float *sums) {
+    // A product's result goes to `to`. Its columns' sums and sums of squares go to the thread's, less the value of the
+    // thread's first row (where `begins`): a spread that is small beside the mean would drown in the squares' rounding.
+    auto storing(V *to, long stride, Own &o, bool begins) {
+        return [to, stride, begins, first = o.first.data(), second = o.second.data(), origin = o.origin.data()](
+                   long row, long rows, long column, const float *sums) {
             for (long j = 0; j < A::width; j += LANES) {
+                const float *from = sums + j;
+                if (begins && row == 0) std::memcpy(origin + column + j, from, sizeof(vec));
+                const vec zero = take(origin + column + j);
                 vec sum{}, squares{};
                 V *target = to + row * stride + column + j;
-                const float *from = sums + j;
                 for (long r = 0; r < rows; r++, from += A::width, target += stride) {
-                    const vec v = take(from);
-                    sum += v, squares += v * v;
+                    const vec v = take(from), less = v - zero;
+                    sum += less, squares += less * less;
                     A::store(target, v);
                 }
                 add(first + column + j, sum), add(second + column + j, squares);
@@ -51,9 +54,10 @@ template <class A> class Trunk : public Mixing<A> {
             const long rows = lesser(piece, end - row);
             gather(o.patches.data(), i, row, rows);
             A::multiply(Left<V>{o.patches.data(), s.patches.stride, s.patches.stride}, rows, s.embed,
-                        storing(s.embedded.data() + row * s.stride, s.stride, o));
+                        storing(s.embedded.data() + row * s.stride, s.stride, o, row == begin));
         }
-        finish_statistics(team, own, *net, t.norm, s.norm, t.dim, s.stride, (double)s.rows);
+        o.rows = end - begin;
+        finish_statistics(team, own, *net, t.norm, s.norm, t.dim, s.stride);
         normalise<A>(s.input(0) + begin * s.stride, s.stride, s.embedded.data() + begin * s.stride, s.stride,
                      end - begin, s.stride, s.norm, net->embed_act);
     }
@@ -82,8 +86,9 @@ template <class A> class Trunk : public Mixing<A> {
         const V *mixed = b.mixer == MIXER_DEPTHWISE ? d.mixed.data() : d.input.data();
         for (long row = begin; row < end; row += piece)
             A::multiply(Left<V>{mixed + row * s.stride, s.stride, s.stride}, lesser(piece, end - row), d.first,
-                        storing(d.hidden.data() + row * hidden, hidden, o));
-        finish_statistics(team, own, *net, b.norm, d.norm, b.hidden, hidden, (double)s.rows);
+                        storing(d.hidden.data() + row * hidden, hidden, o, row == begin));
+        o.rows = end - begin;
+        finish_statistics(team, own, *net, b.norm, d.norm, b.hidden, hidden);
         const bool partial = b.mixer == MIXER_PARTIAL;
         for (long row = begin; row < end; row += piece) {
             const long rows = lesser(piece, end - row);
