@@ -109,9 +109,13 @@ def available():
 def why_not(precision="fp32"):
     """Why ``precision`` is not available and what to do; "" if it is."""
     library, reason = load_library()
-    if library is None or precision in available():
-        return reason
-    return f"precision={precision!r} needs a processor with AVX512-BF16 or AMX; use precision='fp32'"
+    return reason if library is None or precision in available() else missing(precision)
+
+
+def missing(precision):
+    """What to say where no kernel of that precision is among those of this processor and build."""
+    return (f"precision={precision!r} needs a processor with AVX512-BF16 or AMX, and a library built by GCC 11 or "
+            "newer; use precision='fp32'")
 
 
 class _Reader:

@@ -132,7 +132,8 @@ class Predictor:
         """Pairs (engine, precision) to choose from; raises what there is to say where there is none."""
         precisions = [precision] if precision != "auto" else ["fp32", *filter(self._accepted, ("bf16", "int8"))]
         if engine != "auto":
-            pairs = [(engine, name) for name in precisions if precision != "auto" or name in offered(engine)]
+            pairs = [(engine, name) for name in precisions
+                     if precision != "auto" or (name in offered(engine) and self._files.has(engine, name))]
             check_offered(engine, pairs[0][1] if pairs else "fp32")
             return pairs
         pairs = [(name, choice) for name in ENGINES for choice in precisions
@@ -140,7 +141,7 @@ class Predictor:
         if not pairs:
             if precision == "bf16" and not has_bfloat16():
                 check_offered("openvino", "bf16")
-            self._files.onnx(precision)  # says what is missing
+            (self._files.openvino if offered("openvino") else self._files.onnx)(precision)  # says what is missing
             raise ImportError(f"no engine for precision={precision!r} is installed: pip install "
                               "'paddle_fasternet[deploy]'")
         return pairs

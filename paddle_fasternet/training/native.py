@@ -72,7 +72,7 @@ def why_not(model, precision="fp32"):
     if library is None:
         return reason
     if not any(kind.startswith(precision) for kind in kinds()):
-        return f"precision={precision!r} needs a processor with AVX512-BF16 or AMX; use precision='fp32'"
+        return native.missing(precision)
     norms = [layer for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
     mixers_known = all(_mixer(block.spatial_mixing) is not None for block in _blocks(model))
     weights = _weights(model) if mixers_known else []

@@ -4,7 +4,8 @@
     python tests/benchmarks/operators.py --compare work/results/a.json work/results/b.json
 
 Writes NAME.json (all figures, the paper's beside them, the verdicts), NAME_roofline.png, and NAME_networks.png. With
---compare it measures nothing and prints which conclusions stand in all of the records. About five minutes on two cores.
+--compare it measures nothing, and writes which conclusions stand in all of the records to operators_compare.json. About
+five minutes on two cores.
 """
 import argparse
 import functools
@@ -42,13 +43,21 @@ def conclusions(record):
     return found
 
 
-def compare(paths):
-    found = {path.stem: conclusions(json.loads(path.read_text(encoding="utf-8"))) for path in paths}
+def compare(paths, folder):
+    """Print, and write as operators_compare.json, which conclusions stand in all of the records."""
+    records = {path: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    found = {path: conclusions(record) for path, record in records.items()}
+    rows = []
     for statement in next(iter(found.values())):
         answers = [answers.get(statement, ("", "not measured")) for answers in found.values()]
-        print(f"{'stands ' if all(key == answers[0][0] for key, _ in answers) else 'differs'}  {statement}")
-        for name, (_, answer) in zip(found, answers):
-            print(f"             {name}: {answer}")
+        rows.append({"statement": statement, "stands": all(key == answers[0][0] for key, _ in answers),
+                     "answers": [answer for _, answer in answers]})
+        print(f"{'stands ' if rows[-1]['stands'] else 'differs'}  {statement}")
+        for (path, record), answer in zip(records.items(), rows[-1]["answers"]):
+            print(f"             {path}, {record['machine']['name']}: {answer}")
+    write_json(folder / "operators_compare.json", {
+        "command": f"python tests/benchmarks/operators.py --compare {' '.join(map(str, paths))}",
+        "machines": [record["machine"] for record in records.values()], "conclusions": rows})
 
 
 def main():
@@ -60,9 +69,9 @@ def main():
     parser.add_argument("--out", default="work/results")
     parser.add_argument("--compare", nargs="+", type=Path)
     options = parser.parse_args()
-    if options.compare:
-        return compare(options.compare)
     folder = make_folder("out", options.out)
+    if options.compare:
+        return compare(options.compare, folder)
     batch = options.batch_size or (32 if paddle.get_device().startswith("gpu") else 1)
     threads = machine()["threads"]
 

@@ -147,9 +147,9 @@ def tables():
     """{file: text between the marks}, in both languages."""
     images = f"{read('cifar10_t0')['run']['data']['val_images']:,}"
     before = ("Each on two cores and two threads; ratios are medians of paired rounds; records and commands in "
-              "`work/results/` and, of the second machine, `work/results/zen4/`:",
+              "`work/results/` and, of the second machine's speeds, `work/results/zen4/`:",
               "均为两核、两个线程；倍数为成对测量之比的中位数；记录与命令见 `work/results/`，"
-              "第二台机器的见 `work/results/zen4/`：")
+              "第二台机器的速度见 `work/results/zen4/`：")
     after = ("(*) The archive is not the official one: its images went through JPEG once, and it has "
              f"{images} test images instead of 10,000. The accuracy is the last epoch's.",
              f"（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {images} 张而不是 10,000 张。"
