@@ -69,9 +69,9 @@ def main():
                          else None})
             print(f"{rows[-1]['layer']:24}{rows[-1]['operator']:12}{rows[-1]['macs'] / 1e6:8.3f} M MACs   test error "
                   f"{rows[-1]['error']:.4f} of the variance ({min(errors):.4f} to {max(errors):.4f})")
+    trained = f"--run {options.run}" if options.run else f"--images {options.images} --epochs {options.epochs}"
     write_json(folder / "imitation.json", {
-        "command": f"python tests/benchmarks/imitation.py --images {options.images} --epochs {options.epochs} --steps "
-                   f"{options.steps} --seeds {options.seeds}",
+        "command": f"python tests/benchmarks/imitation.py {trained} --steps {options.steps} --seeds {options.seeds}",
         "machine": machine(), "data": run.data, "config": run.config.to_dict(),
         "accuracy": run.history.epochs[-1]["val_acc"], "train_seconds": run.history.epochs[-1]["seconds"],
         "groups": "the largest common divisor of the channels and 16", "positions": positions, "rows": rows})
