@@ -22,6 +22,8 @@ STUDY = {  # name: what differs from the base
     "init of the paper": {"init": "paper"},
     "no flips at test": {"flip_test": False},
     "patch 1": {"patch_size": 1},
+    "patch 1, decay 0.5, cutout, ema": {"patch_size": 1, "weight_decay": 0.5, "augment": "altflip,shift=4,cutout",
+                                        "ema_decay": 0.998},
     "patch 1, merge 2 2 1": {"patch_size": 1, "merge_sizes": (2, 2, 1)},
     "patch 4": {"patch_size": 4},
     "merge 1 2 2": {"merge_sizes": (1, 2, 2)},
