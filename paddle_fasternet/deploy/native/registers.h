@@ -57,9 +57,11 @@ template <class A, int ROWS, int VECTORS> struct Registers : A {
         }
     }
 
+    // N vectors of columns of ROWS rows. A function by itself, which does nothing else: within a larger one the compiler
+    // keeps the sums in memory, not in registers.
     template <int N>
-    static void sums_of(const Run<V> *runs, int count, long row, long rows, const V *b, long panel, const float *bias,
-                        const Output<V> &out, long column) {
+    __attribute__((noinline)) static void sum(const Run<V> *runs, int count, long row, const V *b, long panel,
+                                              const float *bias, float *results) {
         vec sums[ROWS][N];
 #pragma GCC unroll 16
         for (int r = 0; r < ROWS; r++)
@@ -82,11 +84,24 @@ template <class A, int ROWS, int VECTORS> struct Registers : A {
         }
 #pragma GCC unroll 16
         for (int r = 0; r < ROWS; r++)
-            if (r < rows && !(out.places && out.places[row + r] < 0))
 #pragma GCC unroll 16
-                for (int n = 0; n < N; n++)
-                    if (!(out.places || out.floats) || column + n * LANES < out.columns)
-                        finish(sums[r][n], out, row + r, column + n * LANES);
+            for (int n = 0; n < N; n++) std::memcpy(results + (r * N + n) * LANES, &sums[r][n], sizeof(vec));
+    }
+
+    template <int N>
+    static void block(const Run<V> *runs, int count, long row, long rows, const V *b, long panel, const float *bias,
+                      const Output<V> &out, long column) {
+        alignas(64) float results[ROWS * N * LANES];
+        sum<N>(runs, count, row, b, panel, bias, results);
+        for (long r = 0; r < (rows < ROWS ? rows : ROWS); r++) {
+            if (out.places && out.places[row + r] < 0) continue;
+            for (int n = 0; n < N; n++)
+                if (!(out.places || out.floats) || column + n * LANES < out.columns) {
+                    vec v;
+                    std::memcpy(&v, results + (r * N + n) * LANES, sizeof v);
+                    finish(v, out, row + r, column + n * LANES);
+                }
+        }
     }
 
     static void multiply(const Run<V> *runs, int count, const Weights<V> &w, long rows, long begin, long end,
@@ -97,9 +112,9 @@ template <class A, int ROWS, int VECTORS> struct Registers : A {
             const float *bias = w.bias.data() + p * 16;
             for (long row = 0; row < rows; row += ROWS)
                 if (end - p >= panels)
-                    sums_of<VECTORS>(runs, count, row, rows - row, b, panel, bias, out, p * 16);
+                    block<VECTORS>(runs, count, row, rows - row, b, panel, bias, out, p * 16);
                 else
-                    sums_of<16 / LANES>(runs, count, row, rows - row, b, panel, bias, out, p * 16);
+                    block<16 / LANES>(runs, count, row, rows - row, b, panel, bias, out, p * 16);
         }
     }
 };
