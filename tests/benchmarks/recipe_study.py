@@ -1,8 +1,11 @@
 """What each ingredient of a recipe gives: short trainings on CIFAR-10 that differ from a base in one setting.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/recipe_study.py --data-file cifar-10-python.tar.gz --only base muon he
+    OMP_NUM_THREADS=2 python tests/benchmarks/recipe_study.py --data-file cifar-10-python.tar.gz --only base adamw
+    OMP_NUM_THREADS=2 python tests/benchmarks/recipe_study.py --data-file cifar-10-python.tar.gz --base overfitting \
+        --only base cutmix --epochs 24 --images 25000
 
-Each training is added to work/results/recipe_study.json when it ends; those that are there already are left out, and
+The base "short" is the recipe of that name. "overfitting" is the recipe cpu with smaller maps: on half of the images it
+has seen each as often as the full recipe has, in an eighth of the time. Each training is added to work/results/recipe_study.json when it ends; those that are there already are left out, and
 one that was interrupted goes on. Accuracies are the last epoch's on the test images; no epoch was chosen by them.
 """
 import argparse
@@ -16,7 +19,8 @@ from paddle_fasternet._check import check_choice
 from paddle_fasternet._files import make_folder, write_json
 from paddle_fasternet.benchmark import machine
 
-BASE = TrainConfig.recipe("short").to_dict()
+BASES = {"short": TrainConfig.recipe("short").to_dict(),
+         "overfitting": TrainConfig.recipe("cpu", merge_sizes=(2, 2, 2)).to_dict()}
 STUDY = {  # name: what differs from the base
     "base": {},
     "init of the paper": {"init": "paper"},
@@ -53,12 +57,23 @@ STUDY = {  # name: what differs from the base
     "altflip": {"augment": "altflip,shift=4"},
     "shift 2": {"augment": "flip,shift=2"},
     "cutout": {"augment": "flip,shift=4,cutout"},
-    "cutmix": {"augment": "flip,shift=4,cutmix"},
+    "half erased": {"augment": "altflip,shift=4,cutout=0.5"},
+    "cutmix": {"augment": "altflip,shift=4,cutmix"},
+    "cutmix and cutout": {"augment": "altflip,shift=4,cutout,cutmix"},
+    "mixup and cutout": {"augment": "altflip,shift=4,cutout,mixup"},
+    "jitter and cutout": {"augment": "altflip,shift=4,cutout,jitter"},
+    "crop and cutout": {"augment": "altflip,crop=0.5,cutout"},
     "flip alone at the end": {"final_epochs": 1, "final_augment": "flip"},
+    "cutmix at the end": {"final_epochs": 8, "final_augment": "altflip,shift=4,cutout,cutmix"},
     "24 pixels first": {"early_epochs": 2, "early_size": 24},
     "activation behind embeddings": {"embed_act": True},
     "dwconv": {"mixer": "dwconv"},
 }
+
+
+def read(path):
+    """The record so far."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": []}
 
 
 def train(config, train_set, test_set, folder):
@@ -76,25 +91,26 @@ def table(runs):
     """Lines of text: mean accuracy over the seeds and its distance to the base, seconds, images/s; best first."""
     groups = {}
     for run in runs:
-        groups.setdefault((run["name"], run["config"]["epochs"]), []).append(run)
+        groups.setdefault((run["name"], (run["base"], run["config"]["epochs"], run["train_images"])), []).append(run)
     mean = {key: statistics.mean(run["accuracy"] for run in group) for key, group in groups.items()}
-    lines = [f"{'':30s}{'epochs':>7}{'seeds':>6}{'accuracy':>10}{'spread':>8}{'to base':>9}{'seconds':>9}"
+    lines = [f"{'':32s}{'base':>12}{'epochs':>7}{'images':>7}{'seeds':>6}{'accuracy':>10}{'spread':>8}{'to base':>9}{'seconds':>9}"
              f"{'images/s':>10}"]
     for key in sorted(groups, key=lambda key: (key[1], -mean[key])):
-        group, (name, epochs) = groups[key], key
+        group, (name, (base, epochs, images)) = groups[key], key
         spread = statistics.stdev(run["accuracy"] for run in group) if len(group) > 1 else float("nan")
-        base = mean.get(("base", epochs), float("nan"))
-        lines.append(f"{name:30s}{epochs:7d}{len(group):6d}{mean[key]:10.2%}{100 * spread:8.2f}"
-                     f"{100 * (mean[key] - base):+9.2f}{statistics.mean(run['seconds'] for run in group):9.0f}"
+        to_base = 100 * (mean[key] - mean.get(("base", key[1]), float("nan")))
+        lines.append(f"{name:32s}{base:>12}{epochs:7d}{images:7d}{len(group):6d}{mean[key]:10.2%}{100 * spread:8.2f}"
+                     f"{to_base:+9.2f}{statistics.mean(run['seconds'] for run in group):9.0f}"
                      f"{statistics.mean(run['images_per_second'] for run in group):10.0f}")
     return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", choices=BASES, default="short", help="the settings that the trainings differ from")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=list(STUDY), help=f"some of: {', '.join(STUDY)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--epochs", type=int, default=BASE["epochs"])
+    parser.add_argument("--epochs", type=int, default=None, help="default: the base's")
     parser.add_argument("--images", type=int, default=None, help="take so many of the training images")
     parser.add_argument("--data-file", default=None)
     parser.add_argument("--out", default="work/results")
@@ -102,24 +118,25 @@ def main():
     for name in options.only:
         check_choice("only", name, STUDY)
     path = make_folder("out", options.out) / "recipe_study.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": []}
+    base = dict(BASES[options.base], **({} if options.epochs is None else {"epochs": options.epochs}))
     train_set, test_set = load_dataset("cifar10", options.data_file)
     train_set = train_set[:options.images]
     for seed in options.seeds:
         for name in options.only:
-            config = TrainConfig(**{**BASE, "epochs": options.epochs, **STUDY[name], "seed": seed})
+            config = TrainConfig(**{**base, **STUDY[name], "seed": seed})
             if any(run["config"] == config.to_dict() and run["train_images"] == len(train_set)
-                   for run in content["runs"]):
+                   for run in read(path)["runs"]):
                 continue
-            folder = Path("work/study") / f"{name.replace(' ', '-').replace(',', '')}-{options.epochs}-{seed}"
-            run = {"name": name, "changes": STUDY[name], "seed": seed, "train_images": len(train_set),
-                   **train(config, train_set, test_set, folder)}
+            folder = Path("work/study") / "-".join([options.base, name.replace(" ", "_"), str(config.epochs), str(seed)])
+            run = {"name": name, "base": options.base, "changes": STUDY[name], "seed": seed,
+                   "train_images": len(train_set), **train(config, train_set, test_set, folder)}
+            content = read(path)  # again: another study may have written in the meantime
             content["runs"].append(json.loads(json.dumps(run)))
             content["command"] = "OMP_NUM_THREADS=2 python tests/benchmarks/recipe_study.py --data-file FILE"
             write_json(path, content)
             shutil.rmtree(folder)
             print(f"{name}, seed {seed}: {run['accuracy']:.2%} in {run['seconds']:.0f} s", flush=True)
-    print(table(content["runs"]))
+    print(table(read(path)["runs"]))
 
 
 if __name__ == "__main__":
