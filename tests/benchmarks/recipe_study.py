@@ -31,6 +31,9 @@ STUDY = {  # name: what differs from the base
     "patch 1": {"patch_size": 1},
     "patch 1, decay 0.5, cutout, ema": {"patch_size": 1, "weight_decay": 0.5, "augment": "altflip,shift=4,cutout",
                                         "ema_decay": 0.998},
+    "merge 1 2 2, n_div 2, decay 0.4, cutout, ema": {
+        "merge_sizes": (1, 2, 2), "n_div": 2, "weight_decay": 0.4, "augment": "altflip,shift=4,cutout",
+        "ema_decay": 0.998},
     "patch 1, merge 2 2 1": {"patch_size": 1, "merge_sizes": (2, 2, 1)},
     "patch 4": {"patch_size": 4},
     "merge 1 2 2": {"merge_sizes": (1, 2, 2)},
@@ -96,13 +99,13 @@ def table(runs):
     for run in runs:
         groups.setdefault((run["name"], (run["base"], run["config"]["epochs"], run["train_images"])), []).append(run)
     mean = {key: statistics.mean(run["accuracy"] for run in group) for key, group in groups.items()}
-    lines = [f"{'':32s}{'base':>12}{'epochs':>7}{'images':>7}{'seeds':>6}{'accuracy':>10}{'spread':>8}"
+    lines = [f"{'':46s}{'base':>12}{'epochs':>7}{'images':>7}{'seeds':>6}{'accuracy':>10}{'spread':>8}"
              f"{'to base':>9}{'seconds':>9}{'images/s':>10}"]
     for key in sorted(groups, key=lambda key: (key[1], -mean[key])):
         group, (name, (base, epochs, images)) = groups[key], key
         spread = statistics.stdev(run["accuracy"] for run in group) if len(group) > 1 else float("nan")
         to_base = 100 * (mean[key] - mean.get(("base", key[1]), float("nan")))
-        lines.append(f"{name:32s}{base:>12}{epochs:7d}{images:7d}{len(group):6d}{mean[key]:10.2%}{100 * spread:8.2f}"
+        lines.append(f"{name:46s}{base:>12}{epochs:7d}{images:7d}{len(group):6d}{mean[key]:10.2%}{100 * spread:8.2f}"
                      f"{to_base:+9.2f}{statistics.mean(run['seconds'] for run in group):9.0f}"
                      f"{statistics.mean(run['images_per_second'] for run in group):10.0f}")
     return "\n".join(lines)
