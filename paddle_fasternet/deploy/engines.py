@@ -82,8 +82,8 @@ class OpenVINO:
 
     def __init__(self, files, precision, threads):
         self._network = openvino_core().read_model(str(files.openvino(precision)))
-        # of the layers that are not int8, too: float32 would slow those down for digits that int8 does not have
-        self._precision = "bf16" if precision == "bf16" or (precision == "int8" and has_bfloat16()) else "f32"
+        # for int8 that of the layers which are not: float32 would slow them down for digits that int8 does not have
+        self._precision = "bf16" if precision != "fp32" and has_bfloat16() else "f32"
         self._threads, self._mean, self._std = threads, files.mean, files.std
         self._queues = {}
 

@@ -125,11 +125,12 @@ def speed_rows(name, folder, batches, repeats, torch_python):
             contenders["Paddle Inference, plain"] = paddle_call(folder / "plain", x, precision), batch
         if precision in offered("openvino"):
             path = folder / ("plain_int8.xml" if precision == "int8" else "plain.onnx")
-            floats = [other for other in offered("openvino") if other != "int8"]
-            for rest in floats if precision == "int8" else [precision]:
-                note = f", {rest} beside int8" if precision == "int8" else ""
+            notes = {precision: ""}  # {precision of the layers that are not int8: what to call it}
+            if precision == "int8":
+                notes = {other: f", {other} beside int8" for other in offered("openvino") if other != "int8"}
+            for other, note in notes.items():
                 contenders.update({f"{key}{note}, plain": value
-                                   for key, value in openvino_calls(path, x, rest).items()})
+                                   for key, value in openvino_calls(path, x, other).items()})
         if precision in offered("onnxruntime"):
             path = folder / ("plain_int8.onnx" if precision == "int8" else "plain.onnx")
             contenders["ONNX Runtime, plain"] = onnxruntime_call(path, x), batch

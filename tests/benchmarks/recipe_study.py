@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=2 python tests/benchmarks/recipe_study.py --data-file cifar-10-python.tar.gz --only base adamw
     OMP_NUM_THREADS=2 python tests/benchmarks/recipe_study.py --data-file cifar-10-python.tar.gz --base overfitting \
-        --only base cutmix --images 25000
+        --only base "n_div 2" --images 25000
 
 The base "short" is the recipe of that name. With "overfitting", on half of the images, accuracy on the test images
 stands still long before the end, as in an hour's training, in a fifth of the time.
@@ -29,11 +29,8 @@ STUDY = {  # name: what differs from the base
     "init of the paper": {"init": "paper"},
     "no flips at test": {"flip_test": False},
     "patch 1": {"patch_size": 1},
-    "patch 1, decay 0.5, cutout, ema": {"patch_size": 1, "weight_decay": 0.5, "augment": "altflip,shift=4,cutout",
-                                        "ema_decay": 0.998},
-    "merge 1 2 2, n_div 2, decay 0.4, cutout, ema": {
-        "merge_sizes": (1, 2, 2), "n_div": 2, "weight_decay": 0.4, "augment": "altflip,shift=4,cutout",
-        "ema_decay": 0.998},
+    "patch 1, decay 0.5": {"patch_size": 1, "weight_decay": 0.5},
+    "merge 1 2 2, n_div 2, decay 0.4": {"merge_sizes": (1, 2, 2), "n_div": 2, "weight_decay": 0.4},
     "patch 1, merge 2 2 1": {"patch_size": 1, "merge_sizes": (2, 2, 1)},
     "patch 4": {"patch_size": 4},
     "merge 1 2 2": {"merge_sizes": (1, 2, 2)},
@@ -60,20 +57,27 @@ STUDY = {  # name: what differs from the base
     "smoothing 0.2": {"smoothing": 0.2},
     "ema 0.99": {"ema_decay": 0.99},
     "ema 0.998": {"ema_decay": 0.998},
-    "altflip": {"augment": "altflip,shift=4"},
-    "shift 2": {"augment": "flip,shift=2"},
-    "cutout": {"augment": "flip,shift=4,cutout"},
-    "half erased": {"augment": "altflip,shift=4,cutout=0.5"},
-    "cutmix": {"augment": "altflip,shift=4,cutmix"},
-    "cutmix and cutout": {"augment": "altflip,shift=4,cutout,cutmix"},
-    "mixup and cutout": {"augment": "altflip,shift=4,cutout,mixup"},
-    "jitter and cutout": {"augment": "altflip,shift=4,cutout,jitter"},
-    "crop and cutout": {"augment": "altflip,crop=0.5,cutout"},
-    "flip alone at the end": {"final_epochs": 1, "final_augment": "flip"},
-    "cutmix at the end": {"final_epochs": 8, "final_augment": "altflip,shift=4,cutout,cutmix"},
     "24 pixels first": {"early_epochs": 2, "early_size": 24},
     "activation behind embeddings": {"embed_act": True},
     "dwconv": {"mixer": "dwconv"},
+}
+AUGMENTATIONS = {  # the same, for each base: one thing in its augmentation
+    "short": {
+        "altflip": {"augment": "altflip,shift=4"},
+        "shift 2": {"augment": "flip,shift=2"},
+        "cutout": {"augment": "flip,shift=4,cutout"},
+        "cutmix": {"augment": "flip,shift=4,cutmix"},
+        "flip alone at the end": {"final_epochs": 1, "final_augment": "flip"},
+    },
+    "overfitting": {
+        "cutout 0.5": {"augment": "altflip,shift=4,cutout=0.5"},
+        "cutmix instead of cutout": {"augment": "altflip,shift=4,cutmix"},
+        "cutmix": {"augment": "altflip,shift=4,cutout,cutmix"},
+        "cutmix at the end": {"final_epochs": 8, "final_augment": "altflip,shift=4,cutout,cutmix"},
+        "mixup": {"augment": "altflip,shift=4,cutout,mixup"},
+        "jitter": {"augment": "altflip,shift=4,cutout,jitter"},
+        "crop instead of shift": {"augment": "altflip,crop=0.5,cutout"},
+    },
 }
 
 
@@ -99,13 +103,13 @@ def table(runs):
     for run in runs:
         groups.setdefault((run["name"], (run["base"], run["config"]["epochs"], run["train_images"])), []).append(run)
     mean = {key: statistics.mean(run["accuracy"] for run in group) for key, group in groups.items()}
-    lines = [f"{'':46s}{'base':>12}{'epochs':>7}{'images':>7}{'seeds':>6}{'accuracy':>10}{'spread':>8}"
+    lines = [f"{'':32s}{'base':>12}{'epochs':>7}{'images':>7}{'seeds':>6}{'accuracy':>10}{'spread':>8}"
              f"{'to base':>9}{'seconds':>9}{'images/s':>10}"]
     for key in sorted(groups, key=lambda key: (key[1], -mean[key])):
         group, (name, (base, epochs, images)) = groups[key], key
         spread = statistics.stdev(run["accuracy"] for run in group) if len(group) > 1 else float("nan")
         to_base = 100 * (mean[key] - mean.get(("base", key[1]), float("nan")))
-        lines.append(f"{name:46s}{base:>12}{epochs:7d}{images:7d}{len(group):6d}{mean[key]:10.2%}{100 * spread:8.2f}"
+        lines.append(f"{name:32s}{base:>12}{epochs:7d}{images:7d}{len(group):6d}{mean[key]:10.2%}{100 * spread:8.2f}"
                      f"{to_base:+9.2f}{statistics.mean(run['seconds'] for run in group):9.0f}"
                      f"{statistics.mean(run['images_per_second'] for run in group):10.0f}")
     return "\n".join(lines)
@@ -114,31 +118,36 @@ def table(runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", choices=BASES, default="short", help="the settings that the trainings differ from")
-    parser.add_argument("--only", nargs="+", metavar="NAME", default=list(STUDY), help=f"some of: {', '.join(STUDY)}")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="names in STUDY and AUGMENTATIONS; default: "
+                        "all of the base's")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int, default=None, help="default: the base's")
     parser.add_argument("--images", type=int, default=None, help="take so many of the training images")
     parser.add_argument("--data-file", default=None)
     parser.add_argument("--out", default="work/results")
     options = parser.parse_args()
-    for name in options.only:
-        check_choice("only", name, STUDY)
+    study = {**STUDY, **AUGMENTATIONS[options.base]}
+    names = options.only or list(study)
+    for name in names:
+        check_choice("only", name, study)
     path = make_folder("out", options.out) / "recipe_study.json"
-    base = dict(BASES[options.base], **({} if options.epochs is None else {"epochs": options.epochs}))
+    base = dict(BASES[options.base])
+    if options.epochs is not None:
+        base["epochs"] = options.epochs
     train_set, test_set = load_dataset("cifar10", options.data_file)
     train_set = train_set[:options.images]
     for seed in options.seeds:
-        for name in options.only:
-            config = TrainConfig(**{**base, **STUDY[name], "seed": seed})
+        for name in names:
+            config = TrainConfig(**{**base, **study[name], "seed": seed})
             if any(run["config"] == config.to_dict() and run["train_images"] == len(train_set)
                    for run in read(path)["runs"]):
                 continue
             folder = Path("work/study") / f"{options.base}-{name.replace(' ', '_')}-{config.epochs}-{seed}"
-            run = {"name": name, "base": options.base, "changes": STUDY[name], "seed": seed,
+            run = {"name": name, "base": options.base, "changes": study[name], "seed": seed,
                    "train_images": len(train_set), **train(config, train_set, test_set, folder)}
             content = read(path)  # again: another study may have written in the meantime
             content["runs"].append(json.loads(json.dumps(run)))
-            content["command"] = "OMP_NUM_THREADS=2 python tests/benchmarks/recipe_study.py --data-file FILE"
+            content["command"] = "python tests/benchmarks/recipe_study.py --data-file FILE --base BASE --only NAME"
             write_json(path, content)
             shutil.rmtree(folder)
             print(f"{name}, seed {seed}: {run['accuracy']:.2%} in {run['seconds']:.0f} s", flush=True)

@@ -30,6 +30,7 @@ def main():
     parser.add_argument("--record", type=Path, required=True, help="what record_run.py made of it")
     parser.add_argument("--data-file", default=None)
     options = parser.parse_args()
+    record = json.loads(options.record.read_text(encoding="utf-8"))  # first: without one nothing is to change
     _, test = load_dataset("cifar10", options.data_file)
     with tempfile.TemporaryDirectory() as folder:
         for name in ("config.json", "history.json"):
@@ -46,7 +47,6 @@ def main():
             parser.error("too large, or less accurate than before; nothing was changed")
         for name in ("config.json", "history.json", WEIGHTS):
             shutil.copy(Path(folder) / name, CIFAR10_RUN)
-    record = json.loads(options.record.read_text(encoding="utf-8"))
     record["shipped"] = {"bytes": size, "accuracy": after.accuracy, "changed_answers": changed}
     write_json(options.record, record)
 
