@@ -252,7 +252,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=["fasternet_t0", "fasternet_t2", "fasternet_s"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
-    parser.add_argument("--repeats", type=int, default=5, help="turns of three timed calls each")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each contender, see turns.py")
     parser.add_argument("--torch-python", default=None)
     parser.add_argument("--data-file", default=None)
     parser.add_argument("--accuracy", action="store_true", help="only the part about accuracy; the rest of the record "

@@ -88,7 +88,7 @@ def summary(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SIDE/PATCH")
-    parser.add_argument("--repeats", type=int, default=4, help="turns of three timed steps each")
+    parser.add_argument("--repeats", type=int, default=4, help="turns of at least three timed steps each")
     parser.add_argument("--torch-python", default=None)
     parser.add_argument("--layouts", nargs="+", choices=("plain", "channels_last", "compiled"),
                         default=["plain", "channels_last", "compiled"])

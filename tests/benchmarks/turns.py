@@ -10,6 +10,7 @@ from paddle_fasternet.deploy.processor import default_threads
 
 THREADS = default_threads()
 PAUSE = 0.3  # seconds before a contender's turn: the threads of the one before have gone to sleep by then
+CALLS, SECONDS = 3, 0.3  # a turn has at least so many timed calls, and takes at least so long
 
 
 class Torch:
@@ -43,17 +44,26 @@ class Torch:
         self._process.communicate()
 
 
+def time_call(call):
+    """Seconds of a call; one that has ``seconds`` tells them itself."""
+    if hasattr(call, "seconds"):
+        return call.seconds()
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
 def in_turn(contenders, repeats):
-    """{name: (call, images)} to {name: Timing}; a call that has ``seconds`` tells its time itself."""
+    """{name: (call, images)} to {name: Timing} over ``repeats`` turns of each, after one that does not count."""
     seconds = {name: [] for name in contenders}
     for turn in range(-1, repeats):
         for name, (call, _) in contenders.items():
             time.sleep(PAUSE)
-            for repeat in range(4):  # the first of each turn wakes the threads and fills the caches
-                start = time.perf_counter()
-                told = call.seconds() if hasattr(call, "seconds") else call()
-                taken = told if hasattr(call, "seconds") else time.perf_counter() - start
-                if turn >= 0 and repeat:
-                    seconds[name].append(taken)
+            time_call(call)  # wakes the threads and fills the caches
+            values = []
+            while len(values) < CALLS or sum(values) < SECONDS:
+                values.append(time_call(call))
+            if turn >= 0:
+                seconds[name] += values
     return {name: Timing(*np.percentile(values, (50, 25, 75)).tolist(), len(values), contenders[name][1])
             for name, values in seconds.items()}
