@@ -1,6 +1,7 @@
 """What a run carries along and what is done with it: steps, evaluation, its state to arrays and back."""
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 
@@ -129,15 +130,17 @@ class Trainer:
         return float(loss / count), float(right / count)
 
     def _classifier(self, images):
-        """What ``evaluate`` takes for ``images``: where it can be had the native engine, several times as fast."""
-        if not offered("native"):
+        """What ``evaluate`` takes for ``images``: on a CPU an engine, many times as fast as Paddle's layers."""
+        if paddle.get_device() != "cpu":
             return self.model, images, self.preprocess
+        start = functools.partial(
+            Predictor, self.model, precision="fp32", threads=_threads(self.processes),
+            image_size=self.config.image_size, mean=self.preprocess.mean, std=self.preprocess.std,
+            class_names=images.class_names)
         try:
-            return Predictor(self.model, "native", "fp32", _threads(self.processes),
-                             image_size=self.config.image_size, mean=self.preprocess.mean, std=self.preprocess.std,
-                             class_names=images.class_names), images
-        except ValueError:  # a network that it does not know
-            return self.model, images, self.preprocess
+            return start("native" if offered("native") else "paddle"), images
+        except ValueError:  # a network that the native engine does not know
+            return start("paddle"), images
 
     def _not_finite(self, what, value, step, epoch):
         return FloatingPointError(
