@@ -19,7 +19,7 @@ test: $(VENV)/test.ready $(VENV)/interpretdl.ready lint
 notebooks: $(VENV)/notebooks.ready
 	$(VENV)/bin/python tests/run_notebooks.py
 
-notebooks-full: $(VENV)/notebooks.ready
+notebooks-full: $(VENV)/notebooks.ready $(VENV)/interpretdl.ready
 	$(VENV)/bin/python tests/run_notebooks.py --full
 
 test-paddle26: .venv-paddle26/ready

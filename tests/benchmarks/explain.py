@@ -6,7 +6,7 @@ Needs InterpretDL (make interpretdl). Writes explain.json and explain.png.
 
 Speed: FasterNet-T0 at 224 x 224, 1,000 samples, the photograph of a cat that scikit-image brings. The weights are the
 shipped CIFAR-10 network's, so that the answers are those of a trained network; its stem for 2 x 2 pixels is spread
-over 4 x 4. Every turn explains the image once with each contender, superpixels included. The time inside the model is
+over 4 x 4, its first merging layer for 1 x 1 over 2 x 2. Every turn explains the image once with each contender, superpixels included. The time inside the model is
 that in the predict function, from uint8 images to probabilities; the next images are made meanwhile.
 
 Faithfulness: the shipped CIFAR-10 network on test images, for the class that it predicts; LIME and Grad-CAM rank the
@@ -53,11 +53,12 @@ def photograph():
 
 
 def network():
-    """T0 as it is, with trained weights: those of 2 x 2 pixels at half the size serve 4 x 4 at the whole."""
+    """T0 as it is, with trained weights, those of smaller patches spread over larger ones."""
     trained = load_run(CIFAR10_RUN, "final").model
     model = fasternet_t0(num_classes=10)
     state = {name: value.numpy() for name, value in trained.state_dict().items()}
-    state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"].repeat(2, 2).repeat(2, 3) / 4
+    for name in ("patch_embed.proj.weight", "stages.1.reduction.weight"):
+        state[name] = state[name].repeat(2, 2).repeat(2, 3) / 4
     missing, unexpected = model.set_state_dict(state)
     assert not missing and not unexpected
     model.eval()
@@ -153,7 +154,7 @@ def faithfulness(images, samples):
     areas = {kind: {name: np.array([getattr(one, f"{kind}_area") for one in found]) for name, found in curves.items()}
              for kind in ("deletion", "insertion")}
     figures = {"images": len(images), "samples": samples, "engine": f"{predictor.engine} {predictor.precision}",
-               "grad_cam": "last stage, 2 x 2 places at 32 pixels"}
+               "grad_cam": "last stage, 4 x 4 places at 32 pixels"}
     for kind, found in areas.items():
         sign = 1 if kind == "deletion" else -1
         figures[kind] = {name: mean_and_error(values) for name, values in found.items()}

@@ -445,7 +445,7 @@ def main():
     options = parser.parse_args()
     parts, out = options.parts.split(","), Path(options.out).resolve()
     before = json.loads((out / "faults.json").read_text()) if (out / "faults.json").exists() else {}
-    record = {**before, "command": "OMP_NUM_THREADS=2 python tests/benchmarks/faults.py", "machine": machine()}
+    record = {**before, "command": "python tests/benchmarks/faults.py", "machine": machine()}
     findings = []
     with tempfile.TemporaryDirectory() as root:
         root = Path(root)

@@ -274,8 +274,9 @@ def main():
         mixers = mixer_rows(folder, options.models[:2], options.repeats)
         accuracy = accuracy_rows(folder, options.data_file)
     macs = {name: count_macs(network(name)) for name in options.models}
-    content = {"command": f"OMP_NUM_THREADS=2 python tests/benchmarks/inference.py --repeats {options.repeats} "
-                          "--torch-python PYTHON",
+    content = {"command": f"OMP_NUM_THREADS={machine()['threads']} python tests/benchmarks/inference.py --models "
+                          f"{' '.join(options.models)} --batches {' '.join(map(str, options.batches))} --repeats "
+                          f"{options.repeats}{' --torch-python PYTHON' if options.torch_python else ''}",
                "machine": machine(), "macs": macs, "repeats": options.repeats, "summary": summary(rows), "rows": rows,
                "mixers": mixers, "accuracy": accuracy}
     write_json(out / "inference.json", content)

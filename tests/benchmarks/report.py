@@ -124,17 +124,17 @@ ROWS = [  # English, Chinese, folder -> cell
      _of("train_step", _step, "224/4")),
     ("T0 at 224 x 224 in Paddle's dynamic graph: one image / batch 32 / batch 32 from images to classes",
      "T0，224 x 224，飞桨动态图：单张 / 批大小 32 / 批大小 32 且含预处理", _of("benchmark_t0_224", _eager)),
-    *((f"{name} through `Predictor`, {precision}, one image / batch 32, and the best of the other engines",
-       f"{name}，用 `Predictor`，{precision}，单张 / 批大小 32，与其他引擎中最快者相比",
+    *((f"{name} through `Predictor`, {precision}, one image / batch 32, against the fastest way without this library",
+       f"{name}，用 `Predictor`，{precision}，单张 / 批大小 32，与不用本库时最快的做法相比",
        _of("inference", _engines, model, precision))
       for name, model in (("T0", "fasternet_t0"), ("T2", "fasternet_t2")) for precision in ("fp32", "bf16", "int8")),
     ("change in accuracy by bf16 / int8 (OpenVINO), shipped network",
      "bf16 / int8（OpenVINO）带来的准确率变化，随库附带的网络", _of("inference", _changed)),
     ("PaddleX on the exported folder", "PaddleX 打开导出的文件夹", _of("paddlex", _paddlex)),
     ("LIME, T0 at 224 x 224", "LIME，T0，224 x 224", _of("explain", _lime)),
-    ("T0 over MobileViT-XXS (the paper, on its CPU: 3.3 times)", "T0 比 MobileViT-XXS 快（论文的 CPU 上 3.3 倍）",
+    ("T0 over MobileViT-XXS (the paper, on its CPU: 3.3 times)", "T0 与 MobileViT-XXS 的速度之比（论文的 CPU 上 3.3 倍）",
      _of("operators", _claims, "fasternet_t0")),
-    ("L over Swin-B (the paper: 1.59 times)", "L 比 Swin-B 快（论文 1.59 倍）",
+    ("L over Swin-B (the paper, on its CPU: 1.59 times)", "L 与 Swin-B 的速度之比（论文的 CPU 上 1.59 倍）",
      _of("operators", _claims, "fasternet_l")),
     ("loader, 32 pixels, flip, shift, normalise", "数据加载，32 像素，翻转、平移、归一化",
      _of("data_pipeline", _loader, False)),
@@ -146,14 +146,19 @@ ROWS = [  # English, Chinese, folder -> cell
 def tables():
     """{file: text between the marks}, in both languages."""
     images = f"{read('cifar10_t0')['run']['data']['val_images']:,}"
-    before = ("Each on two cores and two threads; ratios are medians of paired rounds; records and commands in "
-              "`work/results/` and, of the second machine's speeds, `work/results/zen4/`:",
-              "均为两核、两个线程；倍数为成对测量之比的中位数；记录与命令见 `work/results/`，"
-              "第二台机器的速度见 `work/results/zen4/`：")
+    alone = f"{100 * read('inference')['accuracy']['eager_top1']:.2f} %"
+    before = ("Each on two cores and two threads, contenders in turn within one run; ratios are those of the medians "
+              "(LIME and the loader: medians of each turn's ratio); records in `work/results/` and, of the second "
+              "machine's speeds, `work/results/zen4/`:",
+              "均为两核、两个线程，在同一次运行中轮流测量；倍数为中位数之比（LIME 与数据加载为各轮之比的中位数）；"
+              "记录见 `work/results/`，第二台机器的速度见 `work/results/zen4/`：")
     after = ("(*) The archive is not the official one: its images went through JPEG once, and it has "
-             f"{images} test images instead of 10,000. The accuracy is the last epoch's.",
+             f"{images} test images instead of 10,000. The accuracy is the last epoch's, by the mean over each image and "
+             f"its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. Intel's int8 is of an earlier int8 file, and its T2 in bf16 at batch "
+             "32 was disturbed by other work.",
              f"（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {images} 张而不是 10,000 张。"
-             "准确率取自最后一轮。")
+             "准确率取自最后一轮，为每张图像与其镜像图的平均（`evaluate(..., flips=True)`）；"
+             f"PConv 不取镜像时为 {alone}。Intel 一列的 int8 取自较早的 int8 文件，T2 的 bf16 批大小 32 一项受其他任务干扰。")
     found = {}
     for language, name in enumerate(("README.md", "README.zh-CN.md")):
         lines = ["| | " + " | ".join(MACHINES.values()) + " |", "|---" * (1 + len(MACHINES)) + "|"]
