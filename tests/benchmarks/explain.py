@@ -6,8 +6,9 @@ Needs InterpretDL (make interpretdl). Writes explain.json and explain.png.
 
 Speed: FasterNet-T0 at 224 x 224, 1,000 samples, the photograph of a cat that scikit-image brings. The weights are the
 shipped CIFAR-10 network's, so that the answers are those of a trained network; its stem for 2 x 2 pixels is spread
-over 4 x 4, its first merging layer for 1 x 1 over 2 x 2. Every turn explains the image once with each contender, superpixels included. The time inside the model is
-that in the predict function, from uint8 images to probabilities; the next images are made meanwhile.
+over 4 x 4, its first merging layer for 1 x 1 over 2 x 2. Every turn explains the image once with each contender,
+superpixels included. The time inside the model is that in the predict function, from uint8 images to probabilities; the
+next images are made meanwhile.
 
 Faithfulness: the shipped CIFAR-10 network on test images, for the class that it predicts; LIME and Grad-CAM rank the
 same superpixels, and random orders of them are the measure. Hidden parts have the mean colour of the image.

@@ -132,7 +132,8 @@ ROWS = [  # English, Chinese, folder -> cell
      "bf16 / int8（OpenVINO）带来的准确率变化，随库附带的网络", _of("inference", _changed)),
     ("PaddleX on the exported folder", "PaddleX 打开导出的文件夹", _of("paddlex", _paddlex)),
     ("LIME, T0 at 224 x 224", "LIME，T0，224 x 224", _of("explain", _lime)),
-    ("T0 over MobileViT-XXS (the paper, on its CPU: 3.3 times)", "T0 与 MobileViT-XXS 的速度之比（论文的 CPU 上 3.3 倍）",
+    ("T0 over MobileViT-XXS (the paper, on its CPU: 3.3 times)",
+     "T0 与 MobileViT-XXS 的速度之比（论文的 CPU 上 3.3 倍）",
      _of("operators", _claims, "fasternet_t0")),
     ("L over Swin-B (the paper, on its CPU: 1.59 times)", "L 与 Swin-B 的速度之比（论文的 CPU 上 1.59 倍）",
      _of("operators", _claims, "fasternet_l")),
@@ -154,11 +155,12 @@ def tables():
               "记录见 `work/results/`，第二台机器的速度见 `work/results/zen4/`：")
     after = ("(*) The archive is not the official one: its images went through JPEG once, and it has "
              f"{images} test images instead of 10,000. The accuracy is the last epoch's, by the mean over each image and "
-             f"its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. Intel's int8 is of an earlier int8 file, and its T2 in bf16 at batch "
-             "32 was disturbed by other work.",
+             f"its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. Intel's int8 is of an earlier "
+             "int8 file, and its T2 in bf16 at batch 32 was disturbed by other work.",
              f"（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {images} 张而不是 10,000 张。"
              "准确率取自最后一轮，为每张图像与其镜像图的平均（`evaluate(..., flips=True)`）；"
-             f"PConv 不取镜像时为 {alone}。Intel 一列的 int8 取自较早的 int8 文件，T2 的 bf16 批大小 32 一项受其他任务干扰。")
+             f"PConv 不取镜像时为 {alone}。Intel 一列的 int8 取自较早的 int8 文件，"
+             "T2 的 bf16 批大小 32 一项受其他任务干扰。")
     found = {}
     for language, name in enumerate(("README.md", "README.zh-CN.md")):
         lines = ["| | " + " | ".join(MACHINES.values()) + " |", "|---" * (1 + len(MACHINES)) + "|"]
