@@ -154,9 +154,9 @@ def tables():
               "均为两核、两个线程，在同一次运行中轮流测量；倍数为中位数之比（LIME 与数据加载为各轮之比的中位数）；"
               "记录见 `work/results/`，第二台机器的速度见 `work/results/zen4/`：")
     after = ("(*) The archive is not the official one: its images went through JPEG once, and it has "
-             f"{images} test images instead of 10,000. The accuracy is the last epoch's, by the mean over each image and "
-             f"its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. Intel's int8 is of an earlier "
-             "int8 file, and its T2 in bf16 at batch 32 was disturbed by other work.",
+             f"{images} test images instead of 10,000. The accuracy is the last epoch's, by the mean over each image "
+             f"and its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. Intel's int8 is of an "
+             "earlier int8 file, and its T2 in bf16 at batch 32 was disturbed by other work.",
              f"（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {images} 张而不是 10,000 张。"
              "准确率取自最后一轮，为每张图像与其镜像图的平均（`evaluate(..., flips=True)`）；"
              f"PConv 不取镜像时为 {alone}。Intel 一列的 int8 取自较早的 int8 文件，"
