@@ -21,7 +21,7 @@ _SEAL = b"\nsha256 "  # and 64 digits: the end of a sealed file
 @contextlib.contextmanager
 def replacing(path):
     """A file to write to that takes the place of ``path``, on the disk, when all went well; it is removed otherwise."""
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(os.path.expanduser(path)))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:

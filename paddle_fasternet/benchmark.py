@@ -12,6 +12,7 @@ import paddle
 from paddle import nn
 
 from ._check import check_number
+from ._modes import evaluating
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,15 +97,9 @@ def measure_speed(model, preprocess, images, repeats=20, warmup=3):
     def classify():
         return model(paddle.to_tensor(preprocess(images, None, None)[0])).argmax(1).numpy()
 
-    was_training = model.training
-    model.eval()
-    try:
-        with paddle.no_grad():
-            both = time_in_turn({"throughput": lambda: model(x), "pipeline": classify}, len(images), repeats, warmup)
-            return {**time_in_turn({"latency": lambda: model(x[:1])}, 1, repeats, warmup), **both}
-    finally:
-        if was_training:
-            model.train()
+    with evaluating(model), paddle.no_grad():
+        both = time_in_turn({"throughput": lambda: model(x), "pipeline": classify}, len(images), repeats, warmup)
+        return {**time_in_turn({"latency": lambda: model(x[:1])}, 1, repeats, warmup), **both}
 
 
 def compare_networks(networks, batch_size=1, repeats=20, warmup=3, make_call=None):
@@ -123,16 +118,13 @@ def compare_networks(networks, batch_size=1, repeats=20, warmup=3, make_call=Non
     """
     batch_size = check_number("batch_size", batch_size, low=1, integer=True)
     calls, rows = {}, []
-    training = [model for model, _ in networks.values() if model.training]
-    for name, (model, size) in networks.items():
-        model.eval()
-        x = np.random.default_rng(0).standard_normal((batch_size, 3, size, size)).astype(np.float32)
-        calls[name] = (make_call or eager_call)(model, x)
-        rows.append({"network": name, "image_size": size, "parameters": count_parameters(model),
-                     "macs": count_macs(model, size)})
-    timings = time_in_turn(calls, batch_size, repeats, warmup)
-    for model in training:
-        model.train()
+    with evaluating(*(model for model, _ in networks.values())):
+        for name, (model, size) in networks.items():
+            x = np.random.default_rng(0).standard_normal((batch_size, 3, size, size)).astype(np.float32)
+            calls[name] = (make_call or eager_call)(model, x)
+            rows.append({"network": name, "image_size": size, "parameters": count_parameters(model),
+                         "macs": count_macs(model, size)})
+        timings = time_in_turn(calls, batch_size, repeats, warmup)
     return [{**row, **timings[row["network"]].to_dict(),
              "macs_per_second": round(batch_size * row["macs"] / timings[row["network"]].median)} for row in rows]
 
@@ -185,16 +177,12 @@ def count_macs(model, image_size=224, channels=3):
 
     handles = [layer.register_forward_post_hook(count) for layer in model.sublayers(include_self=True)
                if isinstance(layer, (nn.Conv2D, nn.Linear)) or hasattr(layer, "macs")]
-    was_training = model.training
-    model.eval()
     try:
-        with paddle.no_grad():
+        with evaluating(model), paddle.no_grad():
             model(paddle.zeros([1, channels, image_size, image_size]))
     finally:
         for handle in handles:
             handle.remove()
-        if was_training:
-            model.train()
     return total
 
 

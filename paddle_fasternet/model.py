@@ -53,7 +53,7 @@ class FasterNetBlock(nn.Layer):
             act_layer(),
             nn.Conv2D(hidden, dim, 1, bias_attr=False),
         )
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath(check_number("drop_path", drop_path, low=0, high=1))
         self.layer_scale = None
         if layer_scale_init_value > 0:
             self.layer_scale = self.create_parameter(

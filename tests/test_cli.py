@@ -178,3 +178,10 @@ def test_a_trained_network_is_exported_and_the_export_predicts(capsys, tmp_path)
             (["predict", "0.png", "--run", "net", "--threads", "0"], "threads=0 must be an integer >= 1")]:
         assert cli.main(arguments) == 2
         assert message in capsys.readouterr().err, arguments
+
+
+def test_a_home_folder_in_a_file_to_write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    golden = Path(__file__).parent / "golden" / "paddleclas_tiny.pdparams"
+    assert cli.main(["convert", str(golden), "~/t0.pth"]) == 0
+    assert (tmp_path / "home" / "t0.pth").is_file() and not (tmp_path / "~").exists()

@@ -260,3 +260,17 @@ def test_files_that_are_not_images(tmp_path):
         read_image(tmp_path / "missing.png")
     with pytest.raises(FileNotFoundError, match="no such image file"):
         read_image(tmp_path)
+
+
+def test_an_image_set_has_no_single_images():
+    images = ImageSet(np.zeros((4, 3, 8, 8), np.uint8), np.zeros(4, int), ("a",))
+    with pytest.raises(TypeError, match=r"not by 0: one image is .images\[i\]"):
+        images[0]
+    assert len(images[:2]) == len(images[np.array([0, 3])]) == 2
+    with pytest.raises(TypeError, match="class_names=None must be a list"):
+        ImageSet(images.images, images.labels, None)
+
+
+def test_an_empty_data_file_is_not_passed_over():
+    with pytest.raises(ValueError, match="data_file='' is no path"):
+        load_dataset("cifar10", "")

@@ -124,6 +124,34 @@ def test_a_batchnorm_that_follows_no_convolution_stays():
         fuse_conv_bn("fasternet_t0")
 
 
+def test_a_forward_of_ones_own_is_not_passed_over():
+    class Half(FasterNet):
+        def forward(self, x):
+            return super().forward(x) / 2
+
+    class PConv(nn.Layer):  # the name alone proves nothing
+        def __init__(self, dim):
+            super().__init__()
+            self.partial_conv3 = nn.Conv2D(dim // 4, dim // 4, 3, padding=1, bias_attr=False)
+
+        def forward(self, x):
+            first, rest = paddle.split(x, [self.partial_conv3.weight.shape[0], -1], 1)
+            return paddle.concat([-self.partial_conv3(first), rest], 1)
+
+    class Quiet(nn.ReLU):
+        def forward(self, x):
+            return 0.1 * super().forward(x)
+
+    half = Half(embed_dim=8, depths=(1, 1), merge_sizes=(2,), feature_dim=16, num_classes=5)
+    half.eval()
+    for model in (half, small(mixer=PConv), small(act_layer=Quiet)):
+        with pytest.raises(ValueError, match="cannot be written as ONNX"):
+            to_onnx(model, (3, 16, 16))
+        with pytest.raises(ValueError, match="the native engine runs FasterNet with PConv or identity mixers"):
+            Predictor(model, "native", image_size=16)
+        assert close(Predictor(model, "paddle", image_size=16).logits(batch()), answer(model, batch()))
+
+
 def test_layers_that_onnx_has_not_are_named():
     with pytest.raises(ValueError, match=r"mlp\.2 is a LogSigmoid, which cannot be written as ONNX"):
         to_onnx(small(act_layer=nn.LogSigmoid), (3, 16, 16))
@@ -453,6 +481,15 @@ def test_a_failing_export_leaves_what_was_there(folder, tmp_path, monkeypatch):
     assert sorted(path.name for path in out.iterdir()) == ["export.json", "model.onnx"]
 
 
+def test_files_of_others_stay_in_an_export(folder, tmp_path):
+    out = copy(folder[0], tmp_path / "net")
+    (out / "notes.txt").write_text("mine")
+    (out / "pictures").mkdir()
+    export(folder[1], out, 16, formats="onnx", overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == ["export.json", "model.onnx", "notes.txt", "pictures"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["net"]
+
+
 def test_what_was_written_must_answer_as_the_network(folder, tmp_path, monkeypatch):
     module = sys.modules[export.__module__]
     write = module.write_onnx
@@ -521,3 +558,40 @@ def test_evaluation_through_a_predictor_is_the_same(folder):
         evaluate(Predictor(out, "onnxruntime"), known, Augment("none", 16, MEAN, STD))
     with pytest.raises(ValueError, match=r"outputs of shape \[None, 5\], the images have 2 classes"):
         evaluate(Predictor(out, "onnxruntime"), ImageSet(known.images, np.arange(40) % 2, ("a", "b"), "made", "here"))
+
+
+def test_images_that_are_not_square_are_cropped_by_all(folder):
+    _, model, _ = folder
+    wide = ImageSet(pictures(6, 24).transpose(0, 3, 1, 2)[:, :, :16], np.arange(6) % 5, tuple("abcde"))
+    slow = evaluate(model, wide, Augment("none", 16, MEAN, STD))
+    fast = evaluate(Predictor(model, "eager", image_size=16, mean=MEAN, std=STD, class_names=tuple("abcde")), wide)
+    np.testing.assert_allclose(fast.probabilities, slow.probabilities, atol=1e-6)
+
+
+def test_statistics_of_images_from_0_to_1_are_refused_and_one_number_is_for_all_channels(tmp_path):
+    model = small()
+    with pytest.raises(ValueError, match="are those of images 0..1; multiply both by 255"):
+        Predictor(model, "eager", image_size=16, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    with pytest.raises(ValueError, match="multiply both by 255"):
+        export(model, tmp_path / "new", 16, mean=0.5, std=0.5)
+    one, three = (Predictor(model, "eager", image_size=16, mean=mean, std=std)(pictures(3))
+                  for mean, std in ((127.5, 64), ([127.5] * 3, [64] * 3)))
+    np.testing.assert_array_equal(one, three)
+
+
+def test_a_grey_network_reads_files(tmp_path):
+    model, grey = small(in_channels=1), pictures(1)[0, :, :, :1]
+    Image.fromarray(grey[..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(grey.repeat(3, 2)).save(tmp_path / "colour.png")
+    predictor = Predictor(model, "eager", image_size=16, mean=120, std=60)
+    expected = predictor(grey)
+    for image in (tmp_path / "grey.png", tmp_path / "colour.png", Image.open(tmp_path / "grey.png")):
+        np.testing.assert_array_equal(predictor(image), expected)
+
+
+def test_an_engine_with_nothing_to_run_says_why(folder, tmp_path):
+    with pytest.raises(ValueError, match="the native engine runs FasterNet with PConv or identity mixers"):
+        Predictor(small(mixer="dwconv"), "native", image_size=16)
+    export(folder[1], tmp_path / "paddle", 16, formats="paddle", progress=False)
+    with pytest.raises(ValueError, match="has no model.onnx; export with formats="):
+        Predictor(tmp_path / "paddle", "onnxruntime")

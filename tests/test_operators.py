@@ -359,3 +359,13 @@ def test_commands_refuse(arguments, message, tmp_path, monkeypatch, capsys):
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("conv", "options", "message"), [
+    (nn.Conv2D(4, 4, 3, padding=1), {"batch_size": 0}, "batch_size=0"),
+    (nn.Conv2D(4, 4, 3, padding=1, stride=2), {}, r"stride \[2, 2\] must be a 3 x 3 convolution of 4 to 4"),
+    (nn.Conv2D(4, 8, 3, padding=1), {}, r"weight of \[8, 4, 3, 3\]")])
+def test_bad_imitations(conv, options, message):
+    maps = np.zeros((2, 4, 5, 5), np.float32)
+    with pytest.raises(ValueError, match=message):
+        imitate(conv, maps, maps, **options)

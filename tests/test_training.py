@@ -103,6 +103,16 @@ def test_weight_average_by_hand():
     assert layer.weight.item() == 30
 
 
+def test_a_run_of_a_few_steps_has_an_average_too(tiny_set, tmp_path):
+    fit(TrainConfig(**{**QUICK, "epochs": 1, "batch_size": 20}, ema_decay=0.99), tiny_set, tiny_set, tmp_path / "run",
+        progress=False)
+    plain = fit(TrainConfig(**{**QUICK, "epochs": 1, "batch_size": 20}), tiny_set, tiny_set, tmp_path / "plain",
+                progress=False)
+    averaged, trained = (load_run(tmp_path / name, "final").model.head.weight.numpy() for name in ("run", "plain"))
+    assert len(plain.record["train"]["loss"]) == 2
+    np.testing.assert_array_equal(averaged, trained)
+
+
 def test_averaging_holds_on_to_nothing():
     model = paddle.nn.Sequential(*(paddle.nn.Linear(2, 2) for _ in range(20)))
     average = WeightAverage(model, 0.9)
@@ -299,6 +309,19 @@ def test_evaluate_by_hand(tiny_set):
     assert result.loss == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ValueError, match=r"the network has outputs of shape \[40, 2\], the images have 4 classes"):
         evaluate(paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(3072, 2)), tiny_set)
+
+
+def test_each_layer_gets_its_mode_back(tiny_set):
+    model = TrainConfig().build_model(4)
+    model.train()
+    frozen = model.patch_embed.norm
+    frozen.eval()
+    evaluate(model, tiny_set)
+    assert model.training and model.head.training and not frozen.training
+    model.eval()
+    model.head.train()
+    evaluate(model, tiny_set)
+    assert not model.training and model.head.training
 
 
 def test_flips_by_hand(tiny_set):

@@ -1,10 +1,9 @@
 """``paddle-fasternet export | convert``."""
-from ..data import load_dataset
 from ..deploy import FORMATS, export
 from ..deploy.files import ExportFiles
 from ..training import load_run
 from ..weights import TARGETS, convert
-from .options import add_data, add_run
+from .options import add_data, add_run, load_data
 
 
 def add_commands(add):
@@ -32,7 +31,7 @@ def _export(options):
     run = load_run(options.run, options.which)
     train = test = None
     if options.int8 or options.check:
-        train, test = load_dataset(options.data or run.data["name"], options.data_file)
+        train, test = load_data(options, run)
     folder = export(run, options.out, formats=[name.strip() for name in options.formats.split(",")],
                     calibration=train if options.int8 else None, validation=test if options.check else None,
                     overwrite=options.overwrite)

@@ -54,6 +54,8 @@ def _explain(options):
     seed = check_number("seed", options.seed, low=0, high=2**31, integer=True)
     make_folder("out", out.parent)
     run = load_run(options.run, options.which)
+    if run.preprocess.mean.size == 1:
+        raise ValueError(f"run={options.run!r} takes grey images; explanations are for colour images")
     label = None
     if options.label is not None:
         check_choice("label", options.label, [*run.class_names, *map(str, range(len(run.class_names)))])

@@ -1,7 +1,7 @@
 """Options that several commands have, and what they stand for."""
 from pathlib import Path
 
-from ..data import DATASETS
+from ..data import DATASETS, load_dataset
 from ..deploy import ENGINES, PRECISIONS, Predictor
 from ..training import load_run
 
@@ -23,6 +23,16 @@ def add_engine(parser):
                                                          "fastest one here, measured once (default: %(default)s)")
     parser.add_argument("--precision", default="auto", help=f"{', '.join(PRECISIONS)}; or auto (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=None, metavar="N", help="of the engine (default: all cores)")
+
+
+def load_data(options, run):
+    """``load_dataset`` of ``--data``, or of what ``run`` was trained on."""
+    name = options.data or run.data["name"]
+    if not options.data and name not in DATASETS:
+        raise ValueError(f"data=None: {options.run} was trained on a data set of your own, {name!r}, which the command "
+                         f"line cannot load; --data takes one of {', '.join(DATASETS)}, and in Python evaluate() and "
+                         "export() take any ImageSet")
+    return load_dataset(name, options.data_file)
 
 
 def find_run(options):

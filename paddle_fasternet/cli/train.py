@@ -9,7 +9,7 @@ from .._files import make_folder
 from ..data import AUGMENTATIONS, load_dataset
 from ..deploy import Predictor
 from ..training import RECIPES, TrainConfig, evaluate, fit, load_run
-from .options import add_data, add_engine, add_run, find_run, open_predictor
+from .options import add_data, add_engine, add_run, find_run, load_data, open_predictor
 from .speed import measure, print_speed
 
 # What a first look needs: about two minutes on two cores. Digits have no mirror images.
@@ -94,7 +94,7 @@ def _evaluate(options):
         raise ValueError(f"data=None: {options.run} is an exported folder, which does not say what it was trained on; "
                          "name the data set with --data")
     predictor = open_predictor(options, run)
-    _, test = load_dataset(options.data or run.data["name"], options.data_file)
+    _, test = load_data(options, run)
     if test.class_names != predictor.class_names:
         raise ValueError(f"the network knows {', '.join(predictor.class_names)}; {test.name} has other classes")
     flips = bool(run and run.config.flip_test) if options.flips is None else options.flips

@@ -78,7 +78,8 @@ class Augment:
     batches. ``mirrored`` is bool [N], the images that "altflip" mirrors, which a ``Loader`` knows; None: half of them,
     at random. The images passed in stay as they are.
 
-    Order: flip and shift, jitter, normalisation, crop, rotation, cutout, mixup or cutmix, resizing.
+    Order: flip and shift, jitter, normalisation, crop, rotation, cutout, mixup or cutmix, resizing. Of images that are
+    not square the central square is taken first, unless crops are taken of them.
     """
 
     def __init__(self, augment="none", image_size=None, mean=(127.5,), std=(127.5,), num_classes=None):
@@ -91,7 +92,8 @@ class Augment:
         self.mixes = [name for name in ("mixup", "cutmix") if name in self.strength]
         if self.mixes and num_classes is None:
             raise ValueError(f"augment={augment!r} mixes labels: give num_classes")
-        self.num_classes = num_classes
+        self.num_classes = None if num_classes is None else check_number("num_classes", num_classes, low=1,
+                                                                         integer=True)
 
     def _check(self, images, labels, rng):
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
@@ -111,6 +113,8 @@ class Augment:
         self._check(images, labels, rng)
         size = self.image_size or images.shape[-1]
         has = self.strength
+        if not has.get("crop"):
+            images = central_square(images)
         flip = has.get("flip", 0)
         if "altflip" in has:
             flip = 0.5 if mirrored is None else mirrored
@@ -142,6 +146,19 @@ class Augment:
         target[rows, labels] = keep
         target[rows, np.roll(labels, -1)] += 1 - keep
         return target
+
+
+def central_square(images):
+    """The central squares of images [N, C, H, W]: a view."""
+    height, width = images.shape[2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[:, :, top:top + side, left:left + side]
+
+
+def gray(images):
+    """Grey images [N, 1, H, W] of colour images, both uint8."""
+    return np.rint(np.tensordot(images, _GRAY, ([1], [0]))[:, None]).astype(np.uint8)
 
 
 def resize(x, size):

@@ -51,6 +51,8 @@ class ImageSet:
 
     def __post_init__(self):
         images, labels = np.asarray(self.images), np.asarray(self.labels)
+        if not np.iterable(self.class_names):
+            raise TypeError(f"class_names={self.class_names!r} must be a list of names")
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not images.size:
             raise ValueError(f"images of shape {images.shape} and type {images.dtype} must be uint8 [N, C, H, W], "
                              "C 1 or 3, and not empty")
@@ -70,6 +72,9 @@ class ImageSet:
 
     def __getitem__(self, index):
         """The set of the images that an array or a slice chooses."""
+        if np.ndim(index) == 0 and not isinstance(index, slice):
+            raise TypeError(f"an ImageSet is indexed by slices and arrays, not by {index!r}: one image is "
+                            ".images[i], a set of one [i:i + 1]")
         return dataclasses.replace(self, images=self.images[index], labels=self.labels[index])
 
     @functools.cached_property
@@ -139,8 +144,8 @@ def get_cifar10_labels(labels):
 def find_cifar10(data_file):
     """The path of the archive on this machine, or None."""
     for origin, value in [("data_file", data_file),
-                          ("$PADDLE_FASTERNET_DATA", os.environ.get("PADDLE_FASTERNET_DATA"))]:
-        if value:
+                          ("$PADDLE_FASTERNET_DATA", os.environ.get("PADDLE_FASTERNET_DATA") or None)]:
+        if value is not None:
             path = check_path(origin, value)
             if not path.exists():
                 raise FileNotFoundError(f"{origin}={str(value)!r}: there is no such file")
@@ -186,7 +191,7 @@ def read_cifar10(path):
     Raises:
         ValueError: it is empty, truncated, altered, or its pickles hold more than arrays, lists and texts.
     """
-    path = Path(path)
+    path = check_path("path", path)
     try:
         batches, source = _read_batches(path)
         missing = [name for name in [*_TRAIN_BATCHES, "test_batch"] if name not in batches]

@@ -52,7 +52,7 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
             ``.bin`` for it; without, there is no int8.
         validation: an ``ImageSet``: every precision that this machine offers is tried on it, and its accuracy written
             into ``export.json`` (of int8, the worst engine's), from which ``Predictor`` knows what it may choose.
-        overwrite: put the new export in the place of the one in ``out_dir``.
+        overwrite: put the new export in the place of the one in ``out_dir``; other files there stay.
         progress: show bars.
 
     Returns:
@@ -72,6 +72,8 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
     if calibration is not None and "onnx" not in formats:
         raise ValueError(f"calibration needs formats=(..., 'onnx'), not formats={formats}: int8 is made from ONNX")
     network = NetworkFiles(model, image_size, mean, std, class_names)
+    if validation is not None and validation.class_names != network.class_names:
+        raise ValueError(f"validation has the classes {validation.class_names}, the network {network.class_names}")
     out_dir = _check_folder(out_dir, overwrite)
     with _folder_in_the_place_of(out_dir) as folder:
         if "paddle" in formats:
@@ -125,14 +127,29 @@ def _folder_in_the_place_of(path):
             with open(file, "rb") as written:
                 os.fsync(written.fileno())
         if path.exists():
-            old = partial.with_suffix(".old")
-            os.replace(path, old)
-            os.replace(partial, path)
-            shutil.rmtree(old, ignore_errors=True)
+            _replace(path, partial)
         else:
             os.replace(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(path, new):
+    """Put the folder ``new`` in the place of ``path``; what the export in ``path`` did not write stays there."""
+    own, old = [], new.with_suffix(".old")
+    if (path / INDEX).is_file():
+        with contextlib.suppress(ValueError):  # a damaged export
+            own = [INDEX, *ExportFiles(path).names()]
+    os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except OSError:
+        os.replace(old, path)
+        raise
+    for file in old.iterdir():
+        if own and file.name not in own and not (path / file.name).exists():
+            os.replace(file, path / file.name)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_index(folder, network, formats, accuracy):
@@ -233,8 +250,6 @@ def _compare(folder, network, formats):
 def _accuracy(folder, images, progress):
     """{precision: what it does on labelled images}, of the precisions that there are files and an engine for here."""
     files, record, reference = ExportFiles(folder), {}, None
-    if images.class_names != files.class_names:
-        raise ValueError(f"validation has the classes {images.class_names}, the network {files.class_names}")
     for precision in files.precisions():
         engines = [name for name in ("native", "openvino", "onnxruntime", "paddle")
                    if precision in offered(name) and files.has(name, precision)]

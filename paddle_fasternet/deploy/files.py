@@ -14,9 +14,10 @@ import paddle
 from paddle import nn
 
 from .._check import check_number
-from ..model import FasterNet
+from ..layers import DropPath, PConv
+from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage
 from .fuse import fuse_conv_bn
-from .onnx_graph import to_onnx
+from .onnx_graph import keeps_forward, to_onnx
 
 INDEX = "export.json"
 PADDLE, ONNX, INT8 = "inference", "model.onnx", "model_int8.onnx"
@@ -54,6 +55,11 @@ class NetworkFiles:
             raise ValueError("image_size=None: a network does not know it; give the side of its input in pixels")
         self.image_size = check_number("image_size", image_size, low=1, integer=True)
         self.mean, self.std = channel_values("mean", mean, IMAGENET_MEAN), channel_values("std", std, IMAGENET_STD)
+        if run is None:
+            check_range(self.mean, self.std)
+        if len(self.mean) == len(self.std) == 1:  # one for all channels
+            channels = getattr(self.network, "in_channels", 1)
+            self.mean, self.std = self.mean * channels, self.std * channels
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise ValueError(f"mean={self.mean} and std={self.std} must have one value for each channel, std above 0")
         with paddle.no_grad():
@@ -178,6 +184,10 @@ class ExportFiles:
                              "calibration=images, where OpenVINO is installed")
         return [self._checked(name) for name in INT8_OPENVINO][0]
 
+    def names(self):
+        """Of all files that the export wrote, beside its index."""
+        return list(self._checksums)
+
     def precisions(self):
         return ("fp32", "bf16", *(["int8"] if INT8 in self._checksums else []))
 
@@ -215,15 +225,14 @@ class ExportFiles:
 
 def native_settings(network):
     """What ``NativeNetwork`` must know of a FasterNet beside its weights, or None where it is not made for it."""
-    if not isinstance(network, FasterNet):
+    if not isinstance(network, FasterNet) or not keeps_forward(network, FasterNet):
         return None
-    kinds = {type(layer) for layer in network.sublayers() if not list(layer.children())}
+    kinds = {type(layer) for layer in network.sublayers()}
     activations = [name for name, kind in (("gelu", nn.GELU), ("relu", nn.ReLU)) if kind in kinds]
-    mixers = {type(block.spatial_mixing).__name__ for block in network.sublayers() if hasattr(block, "spatial_mixing")}
-    known = kinds <= {nn.Conv2D, nn.Linear, nn.GELU, nn.ReLU, nn.Identity, nn.AdaptiveAvgPool2D, nn.Sequential} | {
-        kind for kind in kinds if kind.__name__ == "DropPath"}
+    known = kinds <= {PatchEmbed, PatchMerging, Stage, FasterNetBlock, PConv, DropPath, nn.Conv2D, nn.Linear, nn.GELU,
+                      nn.ReLU, nn.Identity, nn.AdaptiveAvgPool2D, nn.Sequential}
     known = known and not any(getattr(layer, "_approximate", False) for layer in network.sublayers())  # tanh in GELU
-    if not known or len(activations) != 1 or not mixers <= {"PConv", "Identity"}:
+    if not known or len(activations) != 1:
         return None
     return {"act": activations[0], "embed_act": not isinstance(network.patch_embed.act, nn.Identity)}
 
@@ -272,6 +281,12 @@ def channel_values(argument, values, default=None):
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"{argument}={values!r} must hold a finite number for each channel, in 0..255")
     return values
+
+
+def check_range(mean, std):
+    """Raise ValueError where mean and std are plainly those of images 0..1, as torchvision has them."""
+    if 0 < max(mean) <= 1 and max(std) <= 1:
+        raise ValueError(f"mean={list(mean)} and std={list(std)} are those of images 0..1; multiply both by 255")
 
 
 def sha256(path):

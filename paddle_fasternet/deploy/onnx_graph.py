@@ -36,10 +36,16 @@ class _Graph:
     def layer(self, layer, x, name):
         """Write a layer on the tensor named ``x``; returns the name of its output."""
         for kind in type(layer).__mro__:
-            if kind in _WRITERS:
+            if kind in _WRITERS and keeps_forward(layer, kind):
                 return _WRITERS[kind](self, layer, x, name)
         raise ValueError(f"{name or 'model'} is a {type(layer).__name__}, which cannot be written as ONNX; layers that "
                          f"can: {', '.join(sorted(kind.__name__ for kind in _WRITERS))}. formats=('paddle',) takes any")
+
+
+def keeps_forward(layer, kind):
+    """Whether a layer computes what its class or base class ``kind`` computes, rather than something of its own."""
+    return all(getattr(type(layer), name, None) is getattr(kind, name, None)
+               for name in ("forward", "forward_features"))
 
 
 def _sides(padding):

@@ -15,6 +15,7 @@ from .._check import check_choice, check_number
 from .._files import write_json
 from ..benchmark import machine, time_in_turn
 from ..data import Augment, read_image
+from ..data.augment import central_square, gray
 from .engines import ENGINES, PRECISIONS, check_offered, offered
 from .files import open_files
 from .processor import default_threads, has_bfloat16
@@ -116,10 +117,9 @@ class Predictor:
     def _ready(self, chunk):
         """What the engine takes: uint8 [n, S, S, C] where it can and nothing is to be resized, float32 otherwise."""
         if isinstance(chunk, np.ndarray):
-            chunk = _square(chunk)
-            groups = [chunk]
+            groups = [_square(chunk)]
         else:
-            groups = [_pixels(image)[None] for image in chunk]
+            groups = [_pixels(image, len(self.mean))[None] for image in chunk]
         for group in groups:
             if group.shape[3] != len(self.mean):
                 raise ValueError(f"images of {group.shape[3]} channels do not fit the network, which has "
@@ -134,7 +134,8 @@ class Predictor:
         if engine != "auto":
             pairs = [(engine, name) for name in precisions
                      if precision != "auto" or (name in offered(engine) and self._files.has(engine, name))]
-            check_offered(engine, pairs[0][1] if pairs else "fp32")
+            pairs = pairs or [(engine, "fp32")]  # which then says why there is none
+            check_offered(engine, pairs[0][1])
             return pairs
         pairs = [(name, choice) for name in ENGINES for choice in precisions
                  if choice in offered(name) and self._files.has(name, choice)]
@@ -223,23 +224,21 @@ def _check_pixels(image):
         raise ValueError(f"images of shape {list(image.shape)} must have 1 or 3 channels last{hint}")
 
 
-def _pixels(image):
-    """A single image of any kind as a square, uint8 [S, S, C]."""
+def _pixels(image, channels):
+    """A single image of any kind as a square, uint8 [S, S, C]; one of a file is grey where the network takes that."""
     if isinstance(image, np.ndarray):
         _check_pixels(image)
         if image.ndim == 4:
             raise ValueError(f"an array of shape {list(image.shape)} among single images; give one array, or single "
                              "images")
         return _square(image[None])[0]
-    return read_image(image).transpose(1, 2, 0)
+    pixels = read_image(image)
+    return (gray(pixels[None])[0] if channels == 1 else pixels).transpose(1, 2, 0)
 
 
 def _square(images):
     """The central squares of [N, H, W, C]."""
-    height, width = images.shape[1:3]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return images[:, top:top + side, left:left + side]
+    return central_square(images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
 
 
 def _memory():

@@ -3,7 +3,7 @@ from .. import plots
 from .._check import check_choice
 from .gradients import grad_cam, integrated_gradients, smooth_grad, to_map
 from .lime import LimeExplainer
-from .predict import LayerPredictor, pick_labels, predict
+from .predict import LayerPredictor, pick_label, predict
 from .segments import check_image
 
 METHODS = {"lime": "LIME", "gradcam": "Grad-CAM", "smoothgrad": "SmoothGrad", "intgrad": "integrated gradients"}
@@ -28,7 +28,7 @@ def heatmaps(model, image, mean, std, label=None, methods=tuple(METHODS), num_sa
         check_choice("method", method, METHODS)
     image = check_image(image)
     eager = LayerPredictor(model, mean, std, "eager")
-    label, = pick_labels(label, 1, predict(eager, image[None])[0])
+    label = pick_label(label, predict(eager, image[None])[0])
     x = eager.normalize(image[None])
 
     def lime():
@@ -53,7 +53,7 @@ def plot_explanations(model, image, mean, std, label=None, class_names=None, fig
     """
     image = check_image(image)
     probabilities = predict(LayerPredictor(model, mean, std, "eager"), image[None])[0]
-    label, = pick_labels(label, 1, probabilities)
+    label = pick_label(label, probabilities)
     maps = heatmaps(model, image, mean, std, label, **options)
     name = class_names[label] if class_names else f"class {label}"
     return plots.plot_heatmaps(image, {METHODS[method]: heat for method, heat in maps.items()},

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from .._check import check_number
-from .predict import pick_labels, predict, predict_function
+from .predict import pick_label, predict, predict_function
 from .segments import Hider, check_hide, check_image, number_segments
 
 _BATCH = 64
@@ -111,7 +111,7 @@ def _curves(function, image, segments, orders, label, hide):
     colour = image.mean((0, 1)).astype(np.uint8) if isinstance(hide, str) else hide
     hider = Hider(image, segments, np.broadcast_to(colour, image.shape))
     whole = predict(function, image[None])
-    label, = pick_labels(label, 1, whole[0])
+    label = pick_label(label, whole[0])
     sizes, results = np.bincount(segments.ravel()), []
     for order in orders:
         place = np.empty(len(order), np.int64)

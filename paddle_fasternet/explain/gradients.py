@@ -15,6 +15,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from .._check import check_choice, check_number, check_type
+from .._modes import evaluating
 
 
 def grad_cam(model, x, labels=None, layer=None, of="logit"):
@@ -122,14 +123,8 @@ def _prepared(model, x):
         raise ValueError(f"x of shape {list(x.shape)} and type {x.dtype} must be the network's input, float32 "
                          "[N, 3, H, W]")
     x.stop_gradient = False
-    was_training = model.training
-    model.eval()
-    try:
-        with paddle.enable_grad():
-            yield x
-    finally:
-        if was_training:
-            model.train()
+    with evaluating(model), paddle.enable_grad():
+        yield x
 
 
 def _labels(model, x, labels):

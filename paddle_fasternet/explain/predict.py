@@ -5,8 +5,10 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from .._check import check_choice, check_number, check_type
+from .._modes import evaluating
 from ..deploy import ENGINES, PRECISIONS, Predictor
 from ..deploy.engines import check_offered
+from ..deploy.files import check_range
 
 _EAGER_BYTES = 16 << 20  # float32 images that go through a network at a time
 
@@ -35,8 +37,7 @@ class LayerPredictor:
         self.mean, self.std = (_channels(name, value) for name, value in (("mean", mean), ("std", std)))
         if (self.std <= 0).any():
             raise ValueError(f"std={std} must be above 0")
-        if 0 < self.mean.max() <= 1 and self.std.max() <= 1:
-            raise ValueError(f"mean={mean} and std={std} are those of images 0..1; multiply both by 255")
+        check_range(self.mean, self.std)
         self._predictors = {}
 
     def __call__(self, images):
@@ -60,16 +61,10 @@ class LayerPredictor:
 
     def _eager(self, images):
         rows = max(1, _EAGER_BYTES // (4 * images[0].size))
-        was_training = self.layer.training
-        self.layer.eval()
-        try:
-            with paddle.no_grad():
-                return np.concatenate([
-                    F.softmax(self.layer(paddle.to_tensor(self.normalize(images[start:start + rows])))).numpy()
-                    for start in range(0, len(images), rows)])
-        finally:
-            if was_training:
-                self.layer.train()
+        with evaluating(self.layer), paddle.no_grad():
+            return np.concatenate([
+                F.softmax(self.layer(paddle.to_tensor(self.normalize(images[start:start + rows])))).numpy()
+                for start in range(0, len(images), rows)])
 
 
 def _channels(name, value):
@@ -134,3 +129,10 @@ def pick_labels(labels, top_k, probabilities):
     if outside:
         raise ValueError(f"label {outside[0]} is outside the {classes} classes 0..{classes - 1}")
     return given.ravel().tolist()
+
+
+def pick_label(label, probabilities):
+    """The class to explain: that given, or the likeliest of probabilities [K]."""
+    if label is not None and np.ndim(label):
+        raise TypeError(f"label={label!r} must be the number of one class")
+    return pick_labels(label, 1, probabilities)[0]

@@ -9,6 +9,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from .._check import check_choice, check_number, check_type
+from .._modes import evaluating
 from .costs import OPERATORS, build_operator, cost
 
 
@@ -41,16 +42,12 @@ def layer_inputs(model, layer, batches):
     """What ``layer`` of a network in evaluation mode receives, [N, C, H, W], when the network sees the batches."""
     inputs = []
     handle = layer.register_forward_pre_hook(lambda _, x: inputs.append(x[0].numpy()))
-    was_training = model.training
-    model.eval()
     try:
-        with paddle.no_grad():
+        with evaluating(model), paddle.no_grad():
             for x in batches:
                 model(x)
     finally:
         handle.remove()
-        if was_training:
-            model.train()
     return np.concatenate(inputs)
 
 
@@ -73,7 +70,13 @@ def imitate(conv, train, test, operators=("pconv+pw", "dwconv+pw", "gconv+pw", "
     for name in operators:
         check_choice("operators", name, OPERATORS)
     steps = check_number("steps", steps, low=1, integer=True)
+    batch_size = check_number("batch_size", batch_size, low=1, integer=True)
+    lr = check_number("lr", lr, low=0)
     channels, height, width = train.shape[1:]
+    check_type("conv", conv, nn.Conv2D)
+    if list(conv.weight.shape) != [channels, channels, 3, 3] or list(conv._stride) != [1, 1]:
+        raise ValueError(f"conv with a weight of {list(conv.weight.shape)} and stride {list(conv._stride)} must be a "
+                         f"3 x 3 convolution of {channels} to {channels} channels with stride 1")
     scale = 1 / max(float(train.std()), 1e-12)
     rows = []
     with paddle.no_grad():

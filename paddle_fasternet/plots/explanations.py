@@ -39,7 +39,7 @@ def plot_heatmaps(image, maps, title=None, figure=None):
     Args:
         image: see ``show_images``.
         maps: {name: [H, W]}; a map with negative values is drawn from red (against) over white to blue (for), the
-            others from transparent to red.
+            others from transparent to green.
         title: above the image.
     """
     axes = new_figure(figure, 2.7 * (len(maps) + 1), 3.1).subplots(1, len(maps) + 1, squeeze=False)[0]

@@ -8,6 +8,7 @@ from paddle import nn
 from tqdm.auto import tqdm
 
 from .._check import check_type
+from .._modes import evaluating
 from ..data import Augment, ImageSet, Loader
 from ..deploy import Predictor
 
@@ -30,8 +31,8 @@ def evaluate(model, images, preprocess=None, batch_size=256, progress=False, fli
     """Classify an ``ImageSet`` and compare with its labels.
 
     Args:
-        model: a network with logits [N, K]; it is evaluated in evaluation mode and left in the mode it had. Or a
-            ``Predictor``, which is faster, and prepares the images by itself.
+        model: a network with logits [N, K]; it is evaluated in evaluation mode and its layers left in the modes they
+            had. Or a ``Predictor``, which is faster, and prepares the images by itself.
         images: an ``ImageSet``.
         preprocess: an ``Augment`` (a run's ``preprocess``); None normalises with the set's own statistics.
         batch_size: images in a forward pass of a network.
@@ -52,19 +53,13 @@ def evaluate(model, images, preprocess=None, batch_size=256, progress=False, fli
         return _evaluate_predictor(model, images, preprocess, progress, flips)
     check_type("model", model, nn.Layer)
     loader = Loader(images, batch_size, preprocess)
-    was_training = model.training
-    model.eval()
     logits, classes = [], len(images.class_names)
-    try:
-        with paddle.no_grad():
-            for batch, _ in tqdm(loader, desc="evaluating", disable=not progress, leave=False):
-                logits.append(model(batch).astype("float32"))
-                _check_classes(logits[-1].shape, classes)
-                if flips:
-                    logits[-1] = (logits[-1] + model(batch.flip(3)).astype("float32")) / 2
-    finally:
-        if was_training:
-            model.train()
+    with evaluating(model), paddle.no_grad():
+        for batch, _ in tqdm(loader, desc="evaluating", disable=not progress, leave=False):
+            logits.append(model(batch).astype("float32"))
+            _check_classes(logits[-1].shape, classes)
+            if flips:
+                logits[-1] = (logits[-1] + model(batch.flip(3)).astype("float32")) / 2
     logits = paddle.concat(logits)
     labels = paddle.to_tensor(images.labels)
     probabilities = F.softmax(logits).numpy()

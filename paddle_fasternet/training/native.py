@@ -88,6 +88,7 @@ def why_not(model, precision="fp32"):
         (not any(norm._use_global_stats for norm in norms), "a BatchNorm uses its running statistics in training"),
         (len(acts) <= 1 and all(_act(block.mlp[2]) is not None for block in _blocks(model)),
          f"its activation is {' and '.join(act.__name__ for act in acts)}; the kernels do ReLU and GELU"),
+        (type(model).forward_features is FasterNet.forward_features, "its class has a forward_features of its own"),
         (_act(model.patch_embed.act) is not None, "the activation behind its stem is not ReLU or GELU"),
         (mixers_known, "the kernels do the mixers pconv, dwconv, gconv, conv and identity with odd kernels up to 15"),
         (len(set(map(id, weights))) == len(weights), "one of its weights is in two places"),

@@ -167,6 +167,9 @@ class WeightAverage:
     @paddle.no_grad()
     def update(self, step):
         """Take in the weights after step number ``step``, counted from 0."""
+        if step + 1 < _STEPS_BETWEEN_AVERAGES:  # a run may end here
+            for name, tensor in self._live.items():
+                paddle.assign(tensor, self.state[name])
         if (step + 1) % _STEPS_BETWEEN_AVERAGES:
             return
         decay = min(self.decay, (1 + step) / (10 + step)) ** _STEPS_BETWEEN_AVERAGES

@@ -1,9 +1,9 @@
 """What a run carries along and what is done with it: steps, evaluation, its state to arrays and back."""
 import contextlib
 import dataclasses
-import functools
 import math
 import time
+import types
 
 import numpy as np
 import paddle
@@ -133,14 +133,14 @@ class Trainer:
         """What ``evaluate`` takes for ``images``: on a CPU an engine, many times as fast as Paddle's layers."""
         if paddle.get_device() != "cpu":
             return self.model, images, self.preprocess
-        start = functools.partial(
-            Predictor, self.model, precision="fp32", threads=_threads(self.processes),
-            image_size=self.config.image_size, mean=self.preprocess.mean, std=self.preprocess.std,
-            class_names=images.class_names)
-        try:
-            return start("native" if offered("native") else "paddle"), images
-        except ValueError:  # a network that the native engine does not know
-            return start("paddle"), images
+        run = types.SimpleNamespace(model=self.model, preprocess=self.preprocess, config=self.config,
+                                    class_names=images.class_names)
+        for engine in filter(offered, ("native", "paddle")):
+            try:
+                return Predictor(run, engine, "fp32", _threads(self.processes)), images
+            except Exception:  # of any kind: what the next one answers is the same
+                continue
+        return self.model, images, self.preprocess
 
     def _not_finite(self, what, value, step, epoch):
         return FloatingPointError(

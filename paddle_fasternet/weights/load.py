@@ -46,15 +46,15 @@ class LoadReport:
                 for title, found in [("missing in the file", self.missing), ("not in the model", self.unexpected),
                                      ("mismatched", mismatched)] if found]
 
-    def complaint(self):
-        """Why the load is not exact, and the way out; "" if it is."""
+    def complaint(self, way_out=None):
+        """Why the load is not exact, and the way out (None: that of ``load_weights``); "" if it is."""
         problems = self._problems(limit=4)
         if not problems and not self.notes:
             return ""
         total = len(self.loaded) + len(self.mismatched)
         lines = [f"{self.path} ({self.origin} names, {total + len(self.unexpected)} weights) does not fit the model "
                  f"({total + len(self.missing)} weights); nothing was changed."]
-        return "\n".join(lines + problems + self.notes + [self._way_out()])
+        return "\n".join(lines + problems + self.notes + [way_out or self._way_out()])
 
     def _way_out(self):
         names = [name for name, _, _ in self.mismatched]

@@ -70,16 +70,16 @@ def load_pretrained(model, name, pretrained):
         path = fetch_pretrained(name)
     elif pretrained == "cifar10":
         path = os.fspath(CIFAR10_RUN / "final_model.pdparams")
-    elif isinstance(pretrained, (str, os.PathLike)) and os.path.isfile(pretrained):
-        path = os.fspath(pretrained)
+    elif isinstance(pretrained, (str, os.PathLike)) and os.path.isfile(os.path.expanduser(pretrained)):
+        path = os.path.expanduser(pretrained)
     else:
         raise ValueError(f"pretrained={pretrained!r} is not known; give True (the ImageNet-1k weights), 'cifar10' (the "
                          "shipped ones) or the path of a weight file")
     report, values = match_weights(model, path)
     names = report.missing + report.unexpected + [entry[0] for entry in report.mismatched]
     if report.notes or not all(n.startswith("head.") for n in names):
-        raise ValueError(report.complaint())
-    if names:
+        raise ValueError(report.complaint("load_weights(model, path, strict=False) takes what fits."))
+    if names and model.num_classes:
         print(f"{path}: its head does not fit num_classes={model.num_classes} and is left out; the model's head starts "
               "fresh", file=sys.stderr)
     apply_weights(values)
