@@ -143,18 +143,28 @@ def test_first_and_last_epochs_have_their_own_images(tiny_set):
     assert shapes == [16, 16, 32]
 
 
-def test_evaluation_within_training_is_native_where_it_can_be(tiny_set, tmp_path):
+def test_evaluation_within_training_takes_an_engine(tiny_set, tmp_path):
     for change in ({}, {"mixer": "dwconv"}, {"flip_test": True}):
         config = TrainConfig(**{**QUICK, **change})
         training = trainer.Trainer(config, tiny_set, Processes())
         network = training._classifier(tiny_set)[0]
-        assert isinstance(network, Predictor) == ("fp32" in offered("native") and config.mixer == "pconv")
+        native = "fp32" in offered("native") and config.mixer == "pconv"
+        assert isinstance(network, Predictor) and network.engine == ("native" if native else "paddle")
         history = fit(config, tiny_set, tiny_set, tmp_path / str(len(change) + config.flip_test), overwrite=True,
                       progress=False)
         run = load_run(tmp_path / str(len(change) + config.flip_test), "final")
         again = evaluate(run.model, tiny_set, run.preprocess, flips=config.flip_test)
         assert again.loss == pytest.approx(history.epochs[-1]["val_loss"], abs=1e-5)
         assert again.accuracy == history.epochs[-1]["val_acc"]
+
+
+def test_evaluation_within_training_needs_no_engine(tiny_set, monkeypatch):
+    def broken(*_):
+        raise OSError("no room for its files")
+
+    monkeypatch.setattr(trainer, "Predictor", broken)
+    training = trainer.Trainer(TrainConfig(**QUICK), tiny_set, Processes())
+    assert training._classifier(tiny_set)[0] is training.model and training._evaluate(tiny_set)[0] > 0
 
 
 def test_learning_rate_goes_down_in_a_line():
