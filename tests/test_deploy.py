@@ -149,7 +149,7 @@ def test_a_forward_of_ones_own_is_not_passed_over():
             to_onnx(model, (3, 16, 16))
         with pytest.raises(ValueError, match="the native engine runs FasterNet with PConv or identity mixers"):
             Predictor(model, "native", image_size=16)
-        assert close(Predictor(model, "paddle", image_size=16).logits(batch()), answer(model, batch()))
+        assert close(Predictor(model, "eager", image_size=16).logits(batch()), answer(model, batch()))
 
 
 def test_layers_that_onnx_has_not_are_named():
