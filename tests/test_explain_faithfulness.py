@@ -94,7 +94,10 @@ def test_a_map_of_another_size_is_refused():
     (dict(scores=WEIGHTS, segments=QUARTERS, hide="blur"), "hide='blur' is not known"),
 ])
 def test_bad_requests(options, message):
-    with pytest.raises(TypeError, match=r"label=\[0, 1\] must be the number of one class"):
-        measure_faithfulness(of_quarters, WHITE, WEIGHTS, segments=QUARTERS, label=[0, 1])
     with pytest.raises(ValueError, match=message):
         measure_faithfulness(of_quarters, WHITE, **options)
+
+
+def test_one_class_at_a_time():
+    with pytest.raises(TypeError, match=r"label=\[0, 1\] must be the number of one class"):
+        measure_faithfulness(of_quarters, WHITE, WEIGHTS, segments=QUARTERS, label=[0, 1])

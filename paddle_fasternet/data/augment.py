@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from .._check import check_choice, check_number
+from .images import central_square
 
 # name: (default strength, lowest, highest, meaning of the strength)
 AUGMENTATIONS = {
@@ -146,14 +147,6 @@ class Augment:
         target[rows, labels] = keep
         target[rows, np.roll(labels, -1)] += 1 - keep
         return target
-
-
-def central_square(images):
-    """The central squares of images [N, C, H, W]: a view."""
-    height, width = images.shape[2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return images[:, :, top:top + side, left:left + side]
 
 
 def gray(images):

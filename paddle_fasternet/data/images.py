@@ -1,10 +1,18 @@
-"""Single images out of files."""
+"""Single images out of files, and the square that is taken of an image."""
 import contextlib
 import warnings
 
 import numpy as np
 
 from .._check import check_path
+
+
+def central_square(images):
+    """The central squares of images [..., H, W]: a view."""
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[..., top:top + side, left:left + side]
 
 
 def read_image(source):
@@ -38,7 +46,4 @@ def read_image(source):
                 pixels = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} is not an image that can be read: {error}") from error
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return np.ascontiguousarray(pixels[top:top + side, left:left + side].transpose(2, 0, 1))
+    return np.ascontiguousarray(central_square(pixels.transpose(2, 0, 1)))

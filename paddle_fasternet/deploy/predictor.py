@@ -15,7 +15,8 @@ from .._check import check_choice, check_number
 from .._files import write_json
 from ..benchmark import machine, time_in_turn
 from ..data import Augment, read_image
-from ..data.augment import central_square, gray
+from ..data.augment import gray
+from ..data.images import central_square
 from .engines import ENGINES, PRECISIONS, check_offered, offered
 from .files import open_files
 from .processor import default_threads, has_bfloat16
