@@ -113,14 +113,16 @@ def test_class_accuracy():
 
 
 def epochs(accuracies, seconds):
+    """A history whose epochs train for ``seconds`` each, and are validated for as long again."""
     history = History()
-    for number, (accuracy, at) in enumerate(zip(accuracies, seconds), 1):
-        history.add_epoch({"epoch": number, "step": number, "val_loss": 1.0, "val_acc": accuracy, "seconds": at})
+    for number, (accuracy, trained) in enumerate(zip(accuracies, seconds), 1):
+        history.add_epoch({"epoch": number, "step": number, "val_loss": 1.0, "val_acc": accuracy,
+                           "train_seconds": trained, "seconds": 2 * sum(seconds[:number])})
     return history
 
 
 def test_accuracy_is_the_mean_over_seeds():
-    runs = {"a": [epochs([0.2, 0.5], [10, 20]), epochs([0.4, 0.6], [12, 24])], "b": [epochs([0.1, 0.3], [5, 9])]}
+    runs = {"a": [epochs([0.2, 0.5], [10, 10]), epochs([0.4, 0.6], [12, 12])], "b": [epochs([0.1, 0.3], [5, 4])]}
     by_epoch, by_time = plots.plot_accuracy(runs)
     name = "a: 55.00 ± 7.07 % (n=2)"
     np.testing.assert_allclose(lines(by_epoch)[name], [[1, 0.3], [2, 0.55]])

@@ -37,7 +37,7 @@ def plot_history(history, figure=None):
 
 
 def plot_accuracy(runs, figure=None):
-    """Draw validation accuracy over epochs and over seconds: the mean over seeds, between the lowest and the highest.
+    """Draw validation accuracy over epochs and over seconds of training: means over seeds, from lowest to highest.
 
     Args:
         runs: {name: [``History``, ...]}, for each name runs that differ in their seed.
@@ -53,12 +53,12 @@ def plot_accuracy(runs, figure=None):
     axes = new_figure(figure, 12, 4.6).subplots(1, 2, sharey=True)
     for number, (name, histories) in enumerate(runs.items()):
         accuracy = np.array([[epoch["val_acc"] for epoch in history.epochs] for history in histories])
-        seconds = np.mean([[epoch["seconds"] for epoch in history.epochs] for history in histories], 0)
+        seconds = np.mean([np.cumsum([epoch["train_seconds"] for epoch in history.epochs]) for history in histories], 0)
         for ax, x in zip(axes, (np.arange(accuracy.shape[1]) + 1, seconds)):
             ax.plot(x, accuracy.mean(0), color=f"C{number}", linewidth=1.8, marker="o", markersize=3,
                     label=f"{name}: {describe_shares(accuracy[:, -1])}")
             ax.fill_between(x, accuracy.min(0), accuracy.max(0), color=f"C{number}", alpha=0.2, linewidth=0)
-    for ax, label in zip(axes, ("epochs", "seconds of training and validation")):
+    for ax, label in zip(axes, ("epochs", "seconds of training")):
         ax.set_xlabel(label)
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         plain(ax)
