@@ -52,9 +52,9 @@ def plot_accuracy(runs, figure=None):
                              f"{counts}")
     axes = new_figure(figure, 12, 4.6).subplots(1, 2, sharey=True)
     for number, (name, histories) in enumerate(runs.items()):
-        accuracy = np.array([[epoch["val_acc"] for epoch in history.epochs] for history in histories])
-        seconds = np.mean([np.cumsum([epoch["train_seconds"] for epoch in history.epochs]) for history in histories], 0)
-        for ax, x in zip(axes, (np.arange(accuracy.shape[1]) + 1, seconds)):
+        accuracy, seconds = (np.array([[epoch[key] for epoch in history.epochs] for history in histories])
+                             for key in ("val_acc", "train_seconds"))
+        for ax, x in zip(axes, (np.arange(accuracy.shape[1]) + 1, seconds.cumsum(1).mean(0))):
             ax.plot(x, accuracy.mean(0), color=f"C{number}", linewidth=1.8, marker="o", markersize=3,
                     label=f"{name}: {describe_shares(accuracy[:, -1])}")
             ax.fill_between(x, accuracy.min(0), accuracy.max(0), color=f"C{number}", alpha=0.2, linewidth=0)

@@ -156,11 +156,13 @@ def tables():
     after = ("(*) The archive is not the official one: its images went through JPEG once, and it has "
              f"{images} test images instead of 10,000. The accuracy is the last epoch's, by the mean over each image "
              f"and its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. Intel's int8 is of an "
-             "earlier int8 file, and its T2 in bf16 at batch 32 was disturbed by other work.",
+             "earlier int8 file, and its T2 in bf16 at batch 32 was disturbed by other work; Zen 4's T0 in int8 with "
+             "one image had a slow instance of OpenVINO (`work/README.md`).",
              f"（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {images} 张而不是 10,000 张。"
              "准确率取自最后一轮，为每张图像与其镜像图的平均（`evaluate(..., flips=True)`）；"
              f"PConv 不取镜像时为 {alone}。Intel 一列的 int8 取自较早的 int8 文件，"
-             "T2 的 bf16 批大小 32 一项受其他任务干扰。")
+             "T2 的 bf16 批大小 32 一项受其他任务干扰；Zen 4 一列 T0 的 int8 单张一项，OpenVINO 的那个实例偏慢"
+             "（见 `work/README.md`）。")
     found = {}
     for language, name in enumerate(("README.md", "README.zh-CN.md")):
         lines = ["| | " + " | ".join(MACHINES.values()) + " |", "|---" * (1 + len(MACHINES)) + "|"]
