@@ -3,9 +3,10 @@
 Paper: Chen et al., "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks", CVPR 2023,
 https://arxiv.org/abs/2303.03667, section 3.3 and table 8. Original: https://github.com/JierunChen/FasterNet.
 
-What differs from the original: the mixer, the merging strides and an activation behind the embeddings are arguments;
-any activation and normalisation class; ``forward_features`` returns the stages' maps as they are (the original's
-detection mode puts a normalisation behind each). Parameter names are the original's, which are PaddleClas's too.
+What differs from the original: the mixer, the merging strides, an activation behind the embeddings and an overlap of
+their patches are arguments; any activation and normalisation class; ``forward_features`` returns the stages' maps as
+they are (the original's detection mode puts a normalisation behind each). Parameter names are the original's, which are
+PaddleClas's too.
 """
 import paddle
 from paddle import nn
@@ -66,12 +67,17 @@ class FasterNetBlock(nn.Layer):
         return x + self.drop_path(branch)
 
 
-class PatchEmbed(nn.Layer):
-    """Stem: non-overlapping patches. [N, C, H, W] to [N, embed_dim, H // patch_size, W // patch_size]."""
+def _patches(channels, dim, step, overlap):
+    """A convolution over patches ``step`` pixels apart, each reaching ``overlap`` pixels beyond that on every side."""
+    return nn.Conv2D(channels, dim, step + 2 * overlap, stride=step, padding=overlap, bias_attr=False)
 
-    def __init__(self, in_channels, embed_dim, patch_size, norm_layer, act_layer=nn.Identity):
+
+class PatchEmbed(nn.Layer):
+    """Stem. [N, C, H, W] to [N, embed_dim, H // patch_size, W // patch_size]."""
+
+    def __init__(self, in_channels, embed_dim, patch_size, norm_layer, act_layer=nn.Identity, overlap=0):
         super().__init__()
-        self.proj = nn.Conv2D(in_channels, embed_dim, patch_size, stride=patch_size, bias_attr=False)
+        self.proj = _patches(in_channels, embed_dim, patch_size, overlap)
         self.norm = norm_layer(embed_dim)
         self.act = act_layer()
 
@@ -82,9 +88,9 @@ class PatchEmbed(nn.Layer):
 class PatchMerging(nn.Layer):
     """Between two stages: [N, dim, H, W] to [N, 2 dim, H // merge_size, W // merge_size]."""
 
-    def __init__(self, dim, merge_size, norm_layer, act_layer=nn.Identity):
+    def __init__(self, dim, merge_size, norm_layer, act_layer=nn.Identity, overlap=0):
         super().__init__()
-        self.reduction = nn.Conv2D(dim, 2 * dim, merge_size, stride=merge_size, bias_attr=False)
+        self.reduction = _patches(dim, 2 * dim, merge_size, overlap)
         self.norm = norm_layer(2 * dim)
         self.act = act_layer()
 
@@ -118,6 +124,8 @@ class FasterNet(nn.Layer):
         merge_sizes: stride of the merging layer before stage 2, 3, ...; 1 keeps the resolution.
         embed_act: puts the activation behind the stem and each merging layer, as the 2023 notebook did and the paper
             does not.
+        embed_overlap: pixels by which the patches of stem and merging layers reach into their neighbours on each side
+            (zeros beyond the edges); the paper's do not, 0. The maps keep their sizes.
         init: "paper" draws all weights with a deviation of 0.02, as the authors did; "he" draws a convolution's with
             sqrt(2 / inputs of an output), from which short trainings get further.
 
@@ -131,7 +139,8 @@ class FasterNet(nn.Layer):
 
     def __init__(self, in_channels=3, num_classes=1000, embed_dim=96, depths=(1, 2, 8, 2), mlp_ratio=2.0, n_div=4,
                  patch_size=4, feature_dim=1280, drop_path_rate=0.1, layer_scale_init_value=0.0, act_layer=nn.ReLU,
-                 norm_layer=nn.BatchNorm2D, mixer="pconv", merge_sizes=(2, 2, 2), embed_act=False, init="paper"):
+                 norm_layer=nn.BatchNorm2D, mixer="pconv", merge_sizes=(2, 2, 2), embed_act=False,
+                 embed_overlap=0, init="paper"):
         super().__init__()
         in_channels = check_number("in_channels", in_channels, low=1, integer=True)
         num_classes = check_number("num_classes", num_classes, low=0, integer=True)
@@ -143,19 +152,20 @@ class FasterNet(nn.Layer):
         _check_layers(act_layer=act_layer, norm_layer=norm_layer)
         check_choice("init", init, INITS)
         check_type("embed_act", embed_act, bool)
+        embed_overlap = check_number("embed_overlap", embed_overlap, low=0, integer=True)
         if len(merge_sizes) != len(depths) - 1:
             raise ValueError(f"merge_sizes={merge_sizes} must have one entry fewer than depths={depths}")
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.stride = patch_size
         embed_act_layer = act_layer if embed_act else nn.Identity
-        self.patch_embed = PatchEmbed(in_channels, dim, patch_size, norm_layer, embed_act_layer)
+        self.patch_embed = PatchEmbed(in_channels, dim, patch_size, norm_layer, embed_act_layer, embed_overlap)
 
         last_block = max(sum(depths) - 1, 1)
         stages = []
         for i, depth in enumerate(depths):
             if i > 0:
-                stages.append(PatchMerging(dim, merge_sizes[i - 1], norm_layer, embed_act_layer))
+                stages.append(PatchMerging(dim, merge_sizes[i - 1], norm_layer, embed_act_layer, embed_overlap))
                 self.stride *= merge_sizes[i - 1]
                 dim *= 2
             stages.append(Stage([

@@ -69,7 +69,7 @@ def own_mixer(dim):
 NETWORKS = [{"mixer": name} for name in ("pconv", "dwconv", "gconv", "conv", "identity", own_mixer)] + [
     {"act_layer": nn.GELU, "layer_scale_init_value": 0.3}, {"n_div": 1}, {"embed_act": True, "patch_size": 2},
     {"merge_sizes": (1,), "patch_size": 1}, {"num_classes": 0}, {"norm_layer": nn.Identity},
-    {"mixer": lambda dim: nn.Conv2D(dim, dim, 4, padding=[1, 2, 1, 2])}]
+    {"embed_overlap": 1}, {"mixer": lambda dim: nn.Conv2D(dim, dim, 4, padding=[1, 2, 1, 2])}]
 
 
 @pytest.mark.parametrize("arguments", NETWORKS, ids=str)

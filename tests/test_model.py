@@ -66,7 +66,8 @@ def test_stage_maps_have_strides_4_8_16_32():
 
 @pytest.mark.parametrize(("kwargs", "side"), [
     ({}, 32), ({}, 33), ({}, 75), ({"patch_size": 1}, 8), ({"patch_size": 2}, 16), ({"patch_size": 3}, 32),
-    ({"merge_sizes": (1, 2, 2)}, 32), ({"merge_sizes": (1, 1, 1), "patch_size": 1}, 1)])
+    ({"merge_sizes": (1, 2, 2)}, 32), ({"merge_sizes": (1, 1, 1), "patch_size": 1}, 1),
+    ({"embed_overlap": 1}, 32), ({"embed_overlap": 3, "patch_size": 2, "merge_sizes": (1, 2, 1)}, 4)])
 def test_any_input_from_the_stride_up(kwargs, side):
     assert tiny(**kwargs)(paddle.randn([2, 3, side, side])).shape == [2, 5]
 
@@ -74,7 +75,7 @@ def test_any_input_from_the_stride_up(kwargs, side):
 @pytest.mark.parametrize("kwargs", [
     {"num_classes": 0}, {"in_channels": 1}, {"depths": (1, 2), "merge_sizes": (2,)},
     {"depths": (2,), "merge_sizes": ()}, {"n_div": 2}, {"mlp_ratio": 3}, {"layer_scale_init_value": 0.3},
-    {"norm_layer": nn.Identity}, {"embed_act": True},
+    {"norm_layer": nn.Identity}, {"embed_act": True}, {"embed_overlap": 1},
     {"mixer": "dwconv"}, {"mixer": "gconv"}, {"mixer": "conv"}, {"mixer": "identity"},
     {"mixer": lambda dim: nn.Conv2D(dim, dim, 5, padding=2)}])
 def test_every_option_trains_every_parameter(kwargs):
@@ -84,6 +85,17 @@ def test_every_option_trains_every_parameter(kwargs):
     (out**2).mean().backward()
     for name, parameter in trainable(model).items():
         assert parameter.grad is not None and float(parameter.grad.abs().sum()) > 0, name
+
+
+def test_embed_overlap_lets_patches_reach_into_their_neighbours():
+    paddle.seed(0)
+    plain, wide = tiny(), tiny(embed_overlap=2)
+    assert wide.patch_embed.proj.weight.shape == [8, 3, 8, 8] and wide.stages[1].reduction.weight.shape[2:] == [6, 6]
+    inner = paddle.zeros_like(wide.patch_embed.proj.weight)
+    inner[:, :, 2:-2, 2:-2] = plain.patch_embed.proj.weight
+    wide.patch_embed.proj.weight.set_value(inner)
+    x = paddle.randn([2, 3, 67, 64])
+    np.testing.assert_allclose(wide.patch_embed(x).numpy(), plain.patch_embed(x).numpy(), atol=1e-6)
 
 
 def test_embed_act_puts_the_activation_behind_stem_and_merging():

@@ -18,7 +18,8 @@ BUILT = bool(native.available())
 NETWORKS = [
     ({}, 16), ({"act_layer": nn.GELU}, 16), ({"mixer": "identity"}, 16), ({"n_div": 1}, 16), ({"n_div": 8}, 16),
     ({"embed_dim": 12, "n_div": 3}, 23), ({"embed_dim": 40, "act_layer": nn.GELU}, 37), ({"patch_size": 1}, 7),
-    ({"patch_size": 2, "merge_sizes": (1,)}, 9), ({"embed_act": True}, 19), ({"num_classes": 0}, 16),
+    ({"patch_size": 2, "merge_sizes": (1,)}, 9), ({"embed_act": True}, 19), ({"embed_overlap": 1}, 19),
+    ({"embed_overlap": 2, "patch_size": 1, "embed_dim": 24, "merge_sizes": (1,)}, 7), ({"num_classes": 0}, 16),
     ({"num_classes": 1}, 16), ({"in_channels": 1}, 16), ({"layer_scale_init_value": 0.3}, 16), ({"mlp_ratio": 1.5}, 16),
     ({"depths": (0, 2)}, 16), ({"depths": (2,), "merge_sizes": ()}, 4), ({"feature_dim": 7}, 16),
     ({"mixer": lambda dim: PConv(dim, kernel_size=5)}, 16), ({"mixer": lambda dim: PConv(dim, kernel_size=1)}, 16),
@@ -84,10 +85,11 @@ def test_neither_batch_nor_threads_change_an_answer():
             assert all(np.array_equal(other, together) for other in pool.map(three.logits, [x] * 6))
 
 
-def test_bytes_are_normalised_on_the_way():
+@pytest.mark.parametrize("overlap", [0, 1, 3])
+def test_bytes_are_normalised_on_the_way(overlap):
     if not BUILT:
         return says_why()
-    model, given = build({"embed_dim": 24})
+    model, given = build({"embed_dim": 24, "embed_overlap": overlap})
     images = np.random.RandomState(3).randint(0, 256, (4, 20, 20, 3), np.uint8)
     mean, std = np.float32([120, 110, 100]), np.float32([60, 50, 55])
     x = np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2), np.float32)
@@ -144,7 +146,8 @@ def test_what_does_not_fit_is_named():
             native.NativeNetwork(changed, "relu")
     for more, message in [({"act": "gelo"}, "did you mean 'gelu'"), ({"precision": "fp16"}, "did you mean"),
                           ({"threads": 0}, "threads=0"), ({"mean": 3.0}, "must be given together"),
-                          ({"mean": 3.0, "std": 0.0}, "must be positive")]:
+                          ({"mean": 3.0, "std": 0.0}, "must be positive"), ({"embed_overlap": 1}, "the overlap alone"),
+                          ({"embed_overlap": -1}, "embed_overlap=-1")]:
         with pytest.raises(ValueError, match=message):
             native.NativeNetwork(**{**given, **more})
 

@@ -67,8 +67,8 @@ def test_equal_seeds_give_equal_runs(tiny_set, tmp_path):
 @pytest.mark.parametrize("change", [
     {"amp": "off"}, {"ema_decay": 0.9}, {"clip_grad": 0}, {"augment": "mixup,cutmix"}, {"mixer": "dwconv"},
     {"merge_sizes": (1, 2, 2)}, {"image_size": 48}, {"smoothing": 0}, {"batch_size": 1000}, {"embed_act": True},
-    {"init": "he"}, {"optimizer": "muon"}, {"schedule": "linear"}, {"flip_test": True}, {"augment": "altflip"},
-    {"final_epochs": 1, "final_augment": "none"}, {"early_epochs": 1, "early_size": 16}])
+    {"embed_overlap": 1}, {"init": "he"}, {"optimizer": "muon"}, {"schedule": "linear"}, {"flip_test": True},
+    {"augment": "altflip"}, {"final_epochs": 1, "final_augment": "none"}, {"early_epochs": 1, "early_size": 16}])
 def test_every_setting_trains_and_is_read_back(tiny_set, tmp_path, change):
     fit(TrainConfig(**{**QUICK, "epochs": 1, **change}), tiny_set, tiny_set, tmp_path / "run", progress=False)
     run = load_run(tmp_path / "run")

@@ -234,7 +234,8 @@ def native_settings(network):
     known = known and not any(getattr(layer, "_approximate", False) for layer in network.sublayers())  # tanh in GELU
     if not known or len(activations) != 1:
         return None
-    return {"act": activations[0], "embed_act": not isinstance(network.patch_embed.act, nn.Identity)}
+    return {"act": activations[0], "embed_act": not isinstance(network.patch_embed.act, nn.Identity),
+            "embed_overlap": network.patch_embed.proj._padding}
 
 
 def write_paddle(network, folder, image_size, channels):

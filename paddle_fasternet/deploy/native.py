@@ -34,7 +34,7 @@ def structure(name, **fields):
 _int, _long = ctypes.c_int, ctypes.c_long
 _Block = structure("Block", dim_conv=_int, kernel=_int, hidden=_int, conv=_FLOATS, first=_FLOATS, first_bias=_FLOATS,
                    second=_FLOATS, second_bias=_FLOATS)
-_Stage = structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, bias=_FLOATS,
+_Stage = structure("Stage", dim=_int, depth=_int, step=_int, overlap=_int, weight=_FLOATS, bias=_FLOATS,
                    blocks=ctypes.POINTER(_Block))
 _Network = structure("Network", channels=_int, stage_count=_int, features=_int, classes=_int, act=_int, embed_act=_int,
                      stages=ctypes.POINTER(_Stage), feature=_FLOATS, feature_bias=_FLOATS, head=_FLOATS,
@@ -167,7 +167,7 @@ def _block(reader, name, dim):
                   reader.take(f"{name}.mlp.3.bias", (dim,), optional=True))
 
 
-def _stages(reader, arrays):
+def _stages(reader, arrays, overlap):
     """The stages, each with the embedding before it: stages.0 and the stem, stages.2 and stages.1.reduction, ..."""
     stages, before = [], None
     while not stages or f"stages.{2 * len(stages) - 1}.reduction.weight" in arrays:
@@ -176,11 +176,13 @@ def _stages(reader, arrays):
         weight = reader.take(f"{embed}.weight", (None, before, None, None))
         dim, _, size, _ = reader.shape(f"{embed}.weight")
         reader.take(f"{embed}.weight", (dim, before, size, size))
+        if size <= 2 * overlap:
+            raise ValueError(f"embed_overlap={overlap}: {embed}.weight is {size} x {size}, the overlap alone")
         pattern = re.compile(rf"stages\.{number}\.blocks\.(\d+)\.")
         depth = 1 + max((int(match.group(1)) for match in map(pattern.match, arrays) if match), default=-1)
         blocks = [_block(reader, f"stages.{number}.blocks.{i}", dim) for i in range(depth)]
-        stages.append(_Stage(dim, depth, size, weight, reader.take(f"{embed}.bias", (dim,), optional=True),
-                             (_Block * depth)(*blocks)))
+        bias = reader.take(f"{embed}.bias", (dim,), optional=True)
+        stages.append(_Stage(dim, depth, size - 2 * overlap, overlap, weight, bias, (_Block * depth)(*blocks)))
         before = dim
     if len(stages) > _MOST_STAGES:
         raise ValueError(f"{len(stages)} stages; the native engine does up to {_MOST_STAGES}")
@@ -209,6 +211,7 @@ class NativeNetwork:
             Depths and widths are those of the arrays, which are copied.
         act: "gelu" or "relu".
         embed_act: the activation follows the stem and the merging layers too.
+        embed_overlap: see ``FasterNet``.
         mean, std: of the pixels, 0 to 255, for images of bytes.
         precision: "fp32", "bf16", or one of ``kinds()`` to choose the kernel.
         threads: None: as many as this process may use.
@@ -220,11 +223,13 @@ class NativeNetwork:
         RuntimeError: the precision is not available here; the message says why and what to do.
     """
 
-    def __init__(self, arrays, act, embed_act=False, mean=None, std=None, precision="fp32", threads=None):
+    def __init__(self, arrays, act, embed_act=False, embed_overlap=0, mean=None, std=None, precision="fp32",
+                 threads=None):
         library, reason = load_library()
         if library is None:
             raise RuntimeError(reason)
         check_choice("act", act, ("gelu", "relu"))
+        overlap = check_number("embed_overlap", embed_overlap, low=0, high=1024, integer=True)
         found = kinds()
         check_choice("precision", precision, ("fp32", "bf16", *found))
         kind = find_kind(precision, found)
@@ -237,9 +242,9 @@ class NativeNetwork:
         self.kind, self.precision, self._takes_bytes = kind, kind.split("-")[0], mean is not None
 
         reader = _Reader(arrays)
-        stages = _stages(reader, arrays)
+        stages = _stages(reader, arrays, overlap)
         self.channels = reader.shape("patch_embed.proj.weight")[1]
-        self.stride = int(np.prod([stage.size for stage in stages]))
+        self.stride = int(np.prod([stage.step for stage in stages]))
         feature = reader.take("avgpool_pre_head.1.weight", (None, stages[-1].dim, 1, 1))
         features = reader.shape("avgpool_pre_head.1.weight")[0]
         feature_bias = reader.take("avgpool_pre_head.1.bias", (features,), optional=True)

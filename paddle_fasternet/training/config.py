@@ -34,6 +34,7 @@ class TrainConfig:
     patch_size: int = _setting(2, "side of the stem's patches in pixels (the paper's 4 is for 224 pixels)")
     merge_sizes: Tuple[int, ...] = _setting((2, 2, 2), "strides of the merging layers; 1 keeps the resolution")
     embed_act: bool = _setting(False, "an activation behind the stem and the merging layers, as the 2023 notebook had")
+    embed_overlap: int = _setting(0, "pixels by which patches of stem and merging layers reach into their neighbours")
     drop_path_rate: Optional[float] = _setting(None, "stochastic depth of the last block; default: the variant's own")
     init: str = _setting("paper", f"initialisation: {', '.join(INITS)}")
     image_size: int = _setting(32, "side of the input in pixels")
@@ -77,7 +78,7 @@ class TrainConfig:
                 raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
         for name in ("n_div", "patch_size", "image_size", "early_size", "epochs", "batch_size"):
             numbers[name] = check_number(name, getattr(self, name), low=1, integer=True)
-        for name in ("early_epochs", "final_epochs"):
+        for name in ("embed_overlap", "early_epochs", "final_epochs"):
             numbers[name] = check_number(name, getattr(self, name), low=0, integer=True)
         numbers["seed"] = check_number("seed", self.seed, low=0, high=2**63 - 1, integer=True)
         for name, low, high in [("lr", 0, None), ("warmup_epochs", 0, None), ("weight_decay", 0, None),
@@ -129,4 +130,4 @@ class TrainConfig:
         drop_path = {} if self.drop_path_rate is None else {"drop_path_rate": self.drop_path_rate}
         return create_model(self.model, num_classes=num_classes, mixer=self.mixer, n_div=self.n_div,
                             patch_size=self.patch_size, merge_sizes=self.merge_sizes, embed_act=self.embed_act,
-                            init=self.init, in_channels=in_channels, **drop_path)
+                            embed_overlap=self.embed_overlap, init=self.init, in_channels=in_channels, **drop_path)

@@ -37,7 +37,7 @@ _Norm = structure("Norm", gamma=_FLOATS, beta=_FLOATS, mean=_FLOATS, variance=_F
 _Block = structure("Block", mixer=_int, kernel=_int, dim_conv=_int, groups=_int, hidden=_int, conv=_FLOATS,
                    first=_FLOATS, norm=_Norm, second=_FLOATS, scale=_FLOATS, drop=_FLOATS, d_conv=_FLOATS,
                    d_first=_FLOATS, d_second=_FLOATS, d_scale=_FLOATS)
-_Stage = structure("Stage", dim=_int, depth=_int, size=_int, weight=_FLOATS, norm=_Norm, d_weight=_FLOATS,
+_Stage = structure("Stage", dim=_int, depth=_int, step=_int, overlap=_int, weight=_FLOATS, norm=_Norm, d_weight=_FLOATS,
                    blocks=ctypes.POINTER(_Block))
 _Network = structure("Network", channels=_int, stage_count=_int, act=_int, embed_act=_int, epsilon=_float,
                      momentum=_float, stages=ctypes.POINTER(_Stage))
@@ -231,8 +231,8 @@ class _Trunk(PyLayer):
         stages = _stages(task.model)
         height, width = x.shape[2:]
         for embedding, _ in stages:
-            size = _projection(embedding).weight.shape[2]
-            height, width = height // size, width // size
+            step = _projection(embedding)._stride[0]
+            height, width = height // step, width // step
         out = paddle.empty([x.shape[0], _projection(stages[-1][0]).weight.shape[0], height, width], "float32")
         network, _kept = _describe(task.model, task.drops, {})
         task.run.forward(network, x, out)
@@ -334,9 +334,9 @@ def _describe(model, drops, gradients):
                 drop=_address(drop), norm=norm_of(layer.mlp[1]),
                 **pointers(conv=conv, first=layer.mlp[0].weight, second=layer.mlp[3].weight, scale=layer.layer_scale)))
         kept.append((_Block * len(blocks))(*blocks))
-        weight = _projection(embedding).weight
-        stages.append(_Stage(dim=weight.shape[0], depth=len(blocks), size=weight.shape[2], norm=norm_of(embedding.norm),
-                             blocks=kept[-1], **pointers(weight=weight)))
+        conv = _projection(embedding)
+        stages.append(_Stage(dim=conv.weight.shape[0], depth=len(blocks), step=conv._stride[0], overlap=conv._padding,
+                             norm=norm_of(embedding.norm), blocks=kept[-1], **pointers(weight=conv.weight)))
     kept.append((_Stage * len(stages))(*stages))
     blocks = _blocks(model)
     norm = model.patch_embed.norm

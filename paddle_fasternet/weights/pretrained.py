@@ -47,7 +47,8 @@ def shipped_arguments(name, pretrained):
     config = json.loads((CIFAR10_RUN / "config.json").read_text(encoding="utf-8"))["config"]
     if name != config["model"]:
         raise ValueError(f"pretrained='cifar10' is shipped for {config['model']} alone, not for {name}")
-    return {key: config[key] for key in ("mixer", "n_div", "patch_size", "merge_sizes", "embed_act")}
+    names = ("mixer", "n_div", "patch_size", "merge_sizes", "embed_act", "embed_overlap")
+    return {key: config[key] for key in names if key in config}
 
 
 def load_pretrained(model, name, pretrained):

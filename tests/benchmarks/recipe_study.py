@@ -5,7 +5,7 @@
         --only base "n_div 2" --images 25000
 
 The base "short" is the recipe of that name. With "overfitting", on half of the images, accuracy on the test images
-stands still long before the end, as in an hour's training, in a fifth of the time.
+stands still long before the end, as in an hour's training, in a fifth of the time. "cpu" is the recipe of that name.
 
 Each training is added to work/results/recipe_study.json when it ends; those that are there already are left out, and
 one that was interrupted goes on. Accuracies are the last epoch's on the test images; no epoch was chosen by them.
@@ -23,7 +23,8 @@ from paddle_fasternet.benchmark import machine
 
 BASES = {"short": TrainConfig.recipe("short").to_dict(),
          "overfitting": TrainConfig.recipe("short", epochs=24, augment="altflip,shift=4,cutout",
-                                           ema_decay=0.998).to_dict()}
+                                           ema_decay=0.998).to_dict(),
+         "cpu": TrainConfig.recipe("cpu").to_dict()}
 STUDY = {  # name: what differs from the base
     "base": {},
     "init of the paper": {"init": "paper"},
@@ -59,6 +60,11 @@ STUDY = {  # name: what differs from the base
     "ema 0.998": {"ema_decay": 0.998},
     "24 pixels first": {"early_epochs": 2, "early_size": 24},
     "activation behind embeddings": {"embed_act": True},
+    "overlap": {"embed_overlap": 1},
+    "overlap, activation": {"embed_overlap": 1, "embed_act": True},
+    "overlap, n_div 2": {"embed_overlap": 1, "n_div": 2},
+    "overlap, batch 128": {"embed_overlap": 1, "batch_size": 128},
+    "overlap, decay 0.15, 30 epochs": {"embed_overlap": 1, "weight_decay": 0.15, "epochs": 30},
     "dwconv": {"mixer": "dwconv"},
 }
 AUGMENTATIONS = {  # the same, for each base: one thing in its augmentation
@@ -77,7 +83,10 @@ AUGMENTATIONS = {  # the same, for each base: one thing in its augmentation
         "mixup": {"augment": "altflip,shift=4,cutout,mixup"},
         "jitter": {"augment": "altflip,shift=4,cutout,jitter"},
         "crop instead of shift": {"augment": "altflip,crop=0.5,cutout"},
+        "overlap, mixup": {"embed_overlap": 1, "augment": "altflip,shift=4,cutout,mixup"},
+        "overlap, crop": {"embed_overlap": 1, "augment": "altflip,crop=0.5,cutout"},
     },
+    "cpu": {},
 }
 
 
@@ -139,7 +148,7 @@ def main():
     for seed in options.seeds:
         for name in names:
             config = TrainConfig(**{**base, **study[name], "seed": seed})
-            if any(run["config"] == config.to_dict() and run["train_images"] == len(train_set)
+            if any(TrainConfig.from_dict(run["config"]) == config and run["train_images"] == len(train_set)
                    for run in read(path)["runs"]):
                 continue
             folder = Path("work/study") / f"{options.base}-{name.replace(' ', '_')}-{config.epochs}-{seed}"

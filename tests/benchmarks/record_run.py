@@ -1,9 +1,11 @@
 """Put finished runs of one recipe on record: settings, machine, history, accuracy over seeds, and their curves.
 
-    paddle-fasternet train --data cifar10 --epochs 12 --out work/t0-cifar10
-    python tests/benchmarks/record_run.py work/t0-cifar10 --name cifar10_t0
+    paddle-fasternet train --data cifar10 --recipe cpu --seed 0 --out work/t0-0
+    python tests/benchmarks/record_run.py work/t0-0 --name cifar10_t0
+    python tests/benchmarks/record_run.py work/t0-1 --name cifar10_t0 --add     # another seed, another day
 
-Writes work/results/NAME.json and, of the first run, NAME.png (curves) and NAME_predictions.png.
+Writes work/results/NAME.json and, unless it adds to what is there, NAME.png (curves) and NAME_predictions.png of the
+first run.
 """
 import argparse
 import json
@@ -31,38 +33,54 @@ def _value(value):
     return f" {' '.join(map(str, value))}" if isinstance(value, list) else f" {value}"
 
 
+def settings(config):
+    """All but the seed."""
+    return {key: value for key, value in config.to_dict().items() if key != "seed"}
+
+
+def figures(path, run, accuracy):
+    """What the record holds of a run."""
+    epochs = run.history.epochs
+    if abs(accuracy - epochs[-1]["val_acc"]) > 1e-6:
+        raise SystemExit(f"{path}: evaluated again, it has {accuracy} instead of {epochs[-1]['val_acc']}")
+    content = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return {"seed": run.config.seed, "accuracy": accuracy, "seconds": epochs[-1]["seconds"],
+            "train_seconds": sum(epoch["train_seconds"] for epoch in epochs), "machine": machine(),
+            "command": command(run.config, path), **content, "epochs": epochs}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs that differ in their seed alone")
     parser.add_argument("--name", required=True)
+    parser.add_argument("--add", action="store_true", help="to the seeds that the record has")
     parser.add_argument("--data-file", default=None)
     parser.add_argument("--out", default="work/results")
     options = parser.parse_args()
     folder = make_folder("out", options.out)
-    runs = [load_run(path, "final") for path in options.runs]
-    settings = [{key: value for key, value in run.config.to_dict().items() if key != "seed"} for run in runs]
-    if any(other != settings[0] for other in settings):
+    path = folder / f"{options.name}.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if options.add else {"runs": []}
+    runs = [load_run(run, "final") for run in options.runs]
+    configs = [TrainConfig.from_dict(run["config"]) for run in before["runs"]] + [run.config for run in runs]
+    if any(settings(config) != settings(configs[0]) for config in configs):
         parser.error("the runs differ in more than their seed")
+    if len({config.seed for config in configs}) < len(configs):
+        parser.error(f"a seed is there twice: {[config.seed for config in configs]}")
     _, test = load_dataset("cifar10", options.data_file)
     results = [evaluate(run.model, test, run.preprocess, flips=run.config.flip_test) for run in runs]
-    accuracies = [result.accuracy for result in results]
-    for run, accuracy in zip(runs, accuracies):
-        if abs(accuracy - run.history.epochs[-1]["val_acc"]) > 1e-6:
-            parser.error(f"evaluated again, a run has {accuracy} instead of {run.history.epochs[-1]['val_acc']}")
+    found = [*before["runs"], *(figures(*each) for each in zip(options.runs, runs, [r.accuracy for r in results]))]
+    accuracies = [run["accuracy"] for run in found]
     first = runs[0]
-    write_json(folder / f"{options.name}.json", {
-        "command": command(first.config, options.runs[0]),
-        "accuracy_of": "the last epoch's weights on the test images; no epoch was chosen by them",
-        "accuracy": accuracies, "seeds": [run.config.seed for run in runs], "mean": statistics.mean(accuracies),
-        "stdev": statistics.stdev(accuracies) if len(runs) > 1 else None,
-        "seconds": [run.history.epochs[-1]["seconds"] for run in runs],
+    write_json(path, {
+        **before, "accuracy_of": "the last epoch's weights on the test images; no epoch was chosen by them",
+        "mean": statistics.mean(accuracies), "stdev": statistics.stdev(accuracies) if len(found) > 1 else None,
         "parameters": count_parameters(first.model), "macs": count_macs(first.model, first.config.image_size),
-        "machine": machine(), "run": json.loads((options.runs[0] / "config.json").read_text(encoding="utf-8")),
-        "epochs": [run.history.epochs for run in runs], "record": first.history.record})
-    plots.save_figure(folder / f"{options.name}.png", plots.plot_history, first.history)
-    names, shown = np.array(test.class_names), slice(0, 32)
-    plots.save_figure(folder / f"{options.name}_predictions.png", plots.show_images, test.images[shown], 4, 8,
-                      pred=names[results[0].predicted[shown]], gt=names[test.labels[shown]])
+        "runs": found})
+    if not options.add:
+        plots.save_figure(path.with_suffix(".png"), plots.plot_history, first.history)
+        names, shown = np.array(test.class_names), slice(0, 32)
+        plots.save_figure(folder / f"{options.name}_predictions.png", plots.show_images, test.images[shown], 4, 8,
+                          pred=names[results[0].predicted[shown]], gt=names[test.labels[shown]])
     print(f"accuracy {accuracies}, mean {statistics.mean(accuracies):.4f}; written to {folder}")
 
 

@@ -2,11 +2,16 @@
 
     python tests/benchmarks/report.py
 
+Where both mixers' trainings are on record by the same recipe on the same machine, it draws them over time too:
+cifar10_time.png.
+
 A column is a machine: records in work/results/ itself are the first one's, a folder in it holds another one's. What a
 machine has no record of is a dash.
 """
 import json
 from pathlib import Path
+
+from paddle_fasternet import History, plots
 
 ROOT = Path(__file__).resolve().parents[2]
 START, END = "<!-- results -->\n", "<!-- /results -->"
@@ -22,14 +27,15 @@ def read(name, folder=""):
 # ---- a row's cell: (English, Chinese) out of one machine's record ----
 
 def _trained(record, folder):
-    if record["machine"]["name"].startswith("AMD") != (folder == "zen4"):
+    here = [run for run in record["runs"] if run["machine"]["name"].startswith("AMD") == (folder == "zen4")]
+    if not here:
         return None
-    seeds, config = len(record["seeds"]), record["run"]["config"]
+    seeds, epochs = len(record["runs"]), record["runs"][0]["config"]["epochs"]
     spread = f" ± {100 * record['stdev']:.2f}" if record["stdev"] is not None else ""
-    minutes = " / ".join(f"{seconds / 60:.0f}" for seconds in record["seconds"])
-    share, epochs = f"**{100 * record['mean']:.2f}{spread} %**", config["epochs"]
-    return (f"{share}, {epochs} epochs in {minutes} minutes, {seeds} seed{'s' if seeds > 1 else ''}",
-            f"{share}，{epochs} 轮，{minutes} 分钟，{seeds} 个随机种子")
+    minutes = " / ".join(f"{run['train_seconds'] / 60:.0f}" for run in here)
+    share = f"**{100 * record['mean']:.2f}{spread} %**"
+    return (f"{share} ({seeds} seed{'s' if seeds > 1 else ''}), {epochs} epochs, {minutes} minutes of training",
+            f"{share}（{seeds} 个随机种子），{epochs} 轮，训练 {minutes} 分钟")
 
 
 def _step(record, setting):
@@ -109,8 +115,13 @@ def _of(name, cell, *arguments):
 
 
 def _run(name):
-    """The same of a training, whose record names its machine."""
-    return lambda folder: read(name) and _trained(read(name), folder)
+    """The same of a training, whose record names its machine; only trainings by the recipe of the first are shown."""
+    return lambda folder: read(name) and _recipe(name) == _recipe("cifar10_t0") and _trained(read(name), folder)
+
+
+def _recipe(name):
+    """The settings on record that PConv and DWConv must have in common to be compared."""
+    return {key: value for key, value in read(name)["runs"][0]["config"].items() if key not in ("mixer", "seed")}
 
 
 ROWS = [  # English, Chinese, folder -> cell
@@ -146,7 +157,7 @@ ROWS = [  # English, Chinese, folder -> cell
 
 def tables():
     """{file: text between the marks}, in both languages."""
-    images = f"{read('cifar10_t0')['run']['data']['val_images']:,}"
+    images = f"{read('cifar10_t0')['runs'][0]['data']['val_images']:,}"
     alone = f"{100 * read('inference')['accuracy']['eager_top1']:.2f} %"
     before = ("Each on two cores and two threads, contenders in turn within one run; ratios are those of the medians "
               "(LIME and the loader: medians of each turn's ratio); records in `work/results/` and, of the second "
@@ -179,7 +190,16 @@ def between(text):
     return text.split(START)[1].split(END)[0]
 
 
+def draw_trainings():
+    names = {"PConv": "cifar10_t0", "DWConv": "cifar10_t0_dwconv"}
+    machines = {run["machine"]["name"] for name in names.values() for run in read(name)["runs"]}
+    if _recipe(names["PConv"]) == _recipe(names["DWConv"]) and len(machines) == 1:
+        runs = {label: [History(epochs=run["epochs"]) for run in read(name)["runs"]] for label, name in names.items()}
+        plots.save_figure(ROOT / "work" / "results" / "cifar10_time.png", plots.plot_accuracy, runs)
+
+
 def main():
+    draw_trainings()
     for name, table in tables().items():
         path = ROOT / name
         text = path.read_text(encoding="utf-8")

@@ -29,74 +29,103 @@ struct Position {
     }
 };
 
-// size x size patches of NHWC bytes: columns in the order y, x, channel.
+// Of a patch that may reach beyond the edges: its first row and column, and which of its columns lie within the image.
+struct Reach {
+    long top, left, begin, end;
+
+    Reach(const Position &at, const PatchShape &p, long width) : top(at.y * p.step - p.overlap),
+            left(at.x * p.step - p.overlap), begin(left < 0 ? -left : 0), end(lesser(p.size(), width - left)) {}
+};
+
+// Patches of NHWC bytes: columns in the order y, x, channel. outside: what stands for a line of a patch beyond the edges.
 template <class K>
-static void gather_bytes(Matrix<typename K::Value> to, const Images &images, long channels, long size, long first,
-                         long rows, long height, long width, long depth) {
+static void gather_bytes(Matrix<typename K::Value> to, const Images &images, long channels, const PatchShape &p,
+                         long first, long rows, long height, long width, long depth, const float *outside) {
     using V = typename K::Value;
-    const long line = size * channels, pitch = images.width * channels;
-    const uint8_t *end = images.bytes + images.count * images.height * pitch;
+    const long line = p.size() * channels, pitch = images.width * channels;
+    const uint8_t *last = images.bytes + images.count * images.height * pitch;
     Position at(first, height, width);
     for (long i = 0; i < rows; i++, at.next()) {
-        const uint8_t *from = images.bytes + (at.image * images.height + at.y * size) * pitch + at.x * line;
+        const Reach reach(at, p, images.width);
         V *row = to.row(i);
-        for (long y = 0; y < size; y++, from += pitch)
-            for (long c = 0; c < line; c += 16) {
-                if (from + c + 16 <= end) {
-                    K::store(row + y * line + c, to.part, from + c);
+        for (long y = 0; y < p.size(); y++, row += line) {
+            const long image_y = reach.top + y;
+            const bool within = image_y >= 0 && image_y < images.height;
+            const long begin = within ? reach.begin * channels : line, end = within ? reach.end * channels : line;
+            for (long c = 0; c < begin; c += 16) K::store(row + c, to.part, outside + c);
+            const uint8_t *from = images.bytes + (at.image * images.height + image_y) * pitch + reach.left * channels;
+            for (long c = begin; c < end; c += 16) {
+                if (from + c + 16 <= last) {
+                    K::store(row + c, to.part, from + c);
                 } else {
-                    uint8_t last[16] = {};
-                    std::memcpy(last, from + c, end - from - c);
-                    K::store(row + y * line + c, to.part, last);
+                    uint8_t rest[16] = {};
+                    std::memcpy(rest, from + c, last - from - c);
+                    K::store(row + c, to.part, rest);
                 }
             }
-        clear(row + size * line, to.part, K::parts, depth - size * line);
+            for (long c = end; c < line; c += 16) K::store(row + c, to.part, outside + c);
+        }
+        clear(row, to.part, K::parts, depth - p.size() * line);
     }
 }
 
-// The same of NCHW floats: columns in the order channel, y, x.
+// The same of NCHW floats: columns in the order channel, y, x, zeros beyond the edges.
 template <class K>
-static void gather_floats(Matrix<typename K::Value> to, const Images &images, long channels, long size, long first,
-                          long rows, long height, long width, long depth) {
+static void gather_floats(Matrix<typename K::Value> to, const Images &images, long channels, const PatchShape &p,
+                          long first, long rows, long height, long width, long depth) {
     using V = typename K::Value;
-    const long plane = images.height * images.width;
-    const float *end = images.floats + images.count * channels * plane;
+    const long size = p.size();
+    const float *last = images.floats + images.count * channels * images.height * images.width;
     Position at(first, height, width);
     for (long i = 0; i < rows; i++, at.next()) {
+        const Reach reach(at, p, images.width);
         V *row = to.row(i);
-        for (long c = 0; c < channels; c++) {
-            const float *from =
-                images.floats + (at.image * channels + c) * plane + at.y * size * images.width + at.x * size;
-            for (long y = 0; y < size; y++, from += images.width)
-                for (long x = 0; x < size; x += 16) {
-                    V *place = row + (c * size + y) * size + x;
-                    if (from + x + 16 <= end) {
-                        K::store(place, to.part, from + x);
+        for (long c = 0; c < channels; c++)
+            for (long y = 0; y < size; y++, row += size) {
+                const long image_y = reach.top + y;
+                const bool within = image_y >= 0 && image_y < images.height;
+                const long begin = within ? reach.begin : size, end = within ? reach.end : size;
+                clear(row, to.part, K::parts, begin);
+                const float *from = images.floats +
+                    ((at.image * channels + c) * images.height + image_y) * images.width + reach.left;
+                for (long x = begin; x < end; x += 16) {
+                    if (from + x + 16 <= last) {
+                        K::store(row + x, to.part, from + x);
                     } else {
-                        float last[16] = {};
-                        std::memcpy(last, from + x, (end - from - x) * sizeof(float));
-                        K::store(place, to.part, last);
+                        float rest[16] = {};
+                        std::memcpy(rest, from + x, (last - from - x) * sizeof(float));
+                        K::store(row + x, to.part, rest);
                     }
                 }
-        }
-        clear(row + channels * size * size, to.part, K::parts, depth - channels * size * size);
+                clear(row + end, to.part, K::parts, size - end);
+            }
+        clear(row, to.part, K::parts, depth - channels * size * size);
     }
 }
 
-// size x size patches of a map: columns in the order y, x, channel.
+// Patches of a map: columns in the order y, x, channel, zeros beyond the edges.
 template <class V>
-static void gather_patches(Matrix<V> to, Matrix<V> from, int parts, long channels, long size, long first, long rows,
-                           long height, long width, long from_height, long from_width, long depth) {
+static void gather_patches(Matrix<V> to, Matrix<V> from, int parts, long channels, const PatchShape &p, long first,
+                           long rows, long height, long width, long from_height, long from_width, long depth) {
+    const long line = p.size() * channels;
     Position at(first, height, width);
     for (long i = 0; i < rows; i++, at.next()) {
+        const Reach reach(at, p, from_width);
         V *row = to.row(i);
-        for (long y = 0; y < size; y++) {
-            long pixel = (at.image * from_height + at.y * size + y) * from_width + at.x * size;
-            Matrix<V> target{row + y * size * channels, channels, to.part};
-            Matrix<V> source{from.row(pixel), from.stride, from.part};
-            copy_pixels(target, source, parts, size, channels);
+        for (long y = 0; y < p.size(); y++, row += line) {
+            const long map_y = reach.top + y;
+            if (map_y < 0 || map_y >= from_height) {
+                clear(row, to.part, parts, line);
+                continue;
+            }
+            const long pixel = (at.image * from_height + map_y) * from_width + reach.left + reach.begin;
+            const long begin = reach.begin * channels, end = reach.end * channels;
+            clear(row, to.part, parts, begin);
+            copy_pixels(Matrix<V>{row + begin, channels, to.part}, Matrix<V>{from.row(pixel), from.stride, from.part},
+                        parts, reach.end - reach.begin, channels);
+            clear(row + end, to.part, parts, line - end);
         }
-        clear(row + size * size * channels, to.part, parts, depth - size * size * channels);
+        clear(row, to.part, parts, depth - p.size() * line);
     }
 }
 

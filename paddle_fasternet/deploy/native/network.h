@@ -16,9 +16,15 @@ struct Block {
     const float *second, *second_bias;  // [dim, hidden], [dim]
 };
 
+// Patches lie `step` pixels apart and reach `overlap` pixels beyond that on each side.
+struct PatchShape {
+    int step, overlap;
+    long size() const { return step + 2 * overlap; }
+};
+
 struct Stage {
     int dim, depth;
-    int size;                        // side and stride of the embedding before this stage (stem or merging layer)
+    PatchShape patches;              // of the embedding before this stage (stem or merging layer)
     const float *weight, *bias;      // [dim, channels before, size, size], [dim]
     const Block *blocks;             // [depth]
 };

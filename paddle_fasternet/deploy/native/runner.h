@@ -28,6 +28,7 @@ template <class K> class Runner : public Engine {
     int workspace_count = 0;
     Barrier *barriers = nullptr;
     Buffer<V> pooled, pooled_features;
+    Buffer<float> outside;  // bytes that stand for zero, a line of a patch
     Images images;
 
     // Values between two rows: an odd number of cache lines, so that a column's values do not meet in a few cache sets.
@@ -45,7 +46,7 @@ public:
         for (int i = 0; i < stage_count; i++) {
             const Stage &from = net.stages[i];
             StageWeights<K> &s = stages[i];
-            s.dim = from.dim, s.size = from.size, s.depth = from.depth;
+            s.dim = from.dim, s.patches = from.patches, s.depth = from.depth;
             s.before = i ? net.stages[i - 1].dim : channels;
             if (i) pack_merging<K>(s.embed, from, s.before);
             s.blocks = new BlockWeights<K>[s.depth];
@@ -53,6 +54,9 @@ public:
         }
         pack_stem_of_bytes<K>(stages[0].embed, net);
         pack_stem_of_floats<K>(stem_of_floats, net);
+        const long line = stages[0].patches.size() * channels;
+        outside.grow(line + 16);
+        for (long i = 0; i < line; i++) outside.data()[i] = net.mean[i % channels];
         const long dim = stages[stage_count - 1].dim;
         pack<K>(feature, dim, features, net.feature_bias, [&](long k, long n) { return net.feature[n * dim + k]; });
         if (classes)
@@ -81,7 +85,7 @@ private:
             workspace_count = threads;
         }
         for (int i = 0; i < stage_count; i++) {
-            height /= stages[i].size, width /= stages[i].size;
+            height /= stages[i].patches.step, width /= stages[i].patches.step;
             Map &map = maps[i];
             map.height = height, map.width = width;
             long bytes = map.pixels() * stride_of(stages[i].dim) * sizeof(V);
@@ -111,7 +115,7 @@ private:
 
     // Columns of a gathered matrix: copies may write past a row's last column, but not into what follows it.
     static long gathered_columns(const StageWeights<K> &s) {
-        return padded<K>(s.size * s.size * s.before) + K::pad;
+        return padded<K>(s.patches.size() * s.patches.size() * s.before) + K::pad;
     }
 
     // A thread's part of a product of so many rows: some of the rows, or all rows and some panels where there are more
@@ -150,11 +154,15 @@ private:
 
     void stem(long first, long count, const Team &team, Workspace &shared, Workspace &own) {
         const Map &map = maps[0];
-        const long size = stages[0].size;
+        const PatchShape &patches = stages[0].patches;
         const Weights<V> &w = images.bytes ? stages[0].embed : stem_of_floats;
         embed(0, w, count * map.pixels(), 0, team, shared, own, [&](Matrix<V> to, long row, long rows) {
-            (images.bytes ? gather_bytes<K> : gather_floats<K>)(to, images, channels, size, first * map.pixels() + row,
-                                                                rows, map.height, map.width, w.depth);
+            row += first * map.pixels();
+            if (images.bytes)
+                gather_bytes<K>(to, images, channels, patches, row, rows, map.height, map.width, w.depth,
+                                outside.data());
+            else
+                gather_floats<K>(to, images, channels, patches, row, rows, map.height, map.width, w.depth);
         });
     }
 
@@ -164,7 +172,7 @@ private:
         const Matrix<V> from = matrix(shared.stages[s - 1], stage.before);
         embed(s, stage.embed, count * map.pixels(), target * map.pixels(), team, shared, own,
               [&](Matrix<V> to, long row, long rows) {
-                  gather_patches(to, from, K::parts, stage.before, stage.size, row, rows, map.height, map.width,
+                  gather_patches(to, from, K::parts, stage.before, stage.patches, row, rows, map.height, map.width,
                                  before.height, before.width, stage.embed.depth);
               });
     }

@@ -7,7 +7,8 @@ template <class K> struct BlockWeights {
 };
 
 template <class K> struct StageWeights {
-    long dim, size, before, depth;  // before: channels that the embedding takes
+    long dim, before, depth;  // before: channels that the embedding takes
+    PatchShape patches;
     Weights<typename K::Value> embed;
     BlockWeights<K> *blocks = nullptr;
 
@@ -46,7 +47,7 @@ template <class K> static void pack_block(BlockWeights<K> &b, const Block &block
 
 // A merging layer: columns in the order y, x, channel.
 template <class K> static void pack_merging(Weights<typename K::Value> &w, const Stage &stage, long before) {
-    const long size = stage.size;
+    const long size = stage.patches.size();
     pack<K>(w, size * size * before, stage.dim, stage.bias, [&](long k, long n) {
         long c = k % before, x = k / before % size, y = k / before / size;
         return stage.weight[((n * before + c) * size + y) * size + x];
@@ -56,7 +57,7 @@ template <class K> static void pack_merging(Weights<typename K::Value> &w, const
 // The stem for NCHW floats: columns in the order channel, y, x.
 template <class K> static void pack_stem_of_floats(Weights<typename K::Value> &w, const Network &net) {
     const Stage &stem = net.stages[0];
-    const long depth = net.channels * stem.size * stem.size;
+    const long depth = net.channels * stem.patches.size() * stem.patches.size();
     pack<K>(w, depth, stem.dim, stem.bias, [&](long k, long n) { return stem.weight[n * depth + k]; });
 }
 
@@ -65,7 +66,7 @@ template <class K> static void pack_stem_of_floats(Weights<typename K::Value> &w
 // that what rounding adds is multiplied with byte - mean and not with byte.
 template <class K> static void pack_stem_of_bytes(Weights<typename K::Value> &w, const Network &net) {
     const Stage &stem = net.stages[0];
-    const long channels = net.channels, size = stem.size, depth = channels * size * size;
+    const long channels = net.channels, size = stem.patches.size(), depth = channels * size * size;
     auto weight = [&](long k, long n) {
         long c = k % channels, x = k / channels % size, y = k / channels / size;
         return stem.weight[((n * channels + c) * size + y) * size + x] / net.std[c];

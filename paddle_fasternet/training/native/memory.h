@@ -69,11 +69,11 @@ protected:
         for (int i = 0; i < network.stage_count; i++) {
             const TrainStage &t = network.stages[i];
             Stage &s = stages[i];
-            s.height = height = height / t.size, s.width = width = width / t.size;
+            s.height = height = height / t.step, s.width = width = width / t.step;
             s.rows = images.count * height * width;
             s.stride = up(t.dim);
-            const long depth = before * t.size * t.size;
-            s.patches = {height, width, t.size, before, depth, up(depth)};
+            const long size = t.step + 2 * t.overlap, depth = before * size * size;
+            s.patches = {height, width, t.step, t.overlap, size, before, depth, up(depth)};
             most(rows_all, s.rows);
             const long values = (s.rows + 64) * s.stride + SLACK;
             for (Buffer<V> *b : {&s.embedded, &s.output, &s.gradient}) b->grow(values);
@@ -153,7 +153,7 @@ protected:
     void pack_embedding(Own &o, int i) {
         const TrainStage &t = net->stages[i];
         Stage &s = stages[i];
-        const long area = t.size * t.size, before = s.patches.channels;
+        const long area = s.patches.size * s.patches.size, before = s.patches.channels;
         const V *dense = fill(o, t.dim, s.patches.depth, s.stride, s.patches.stride, [&](long r, long c) {
             return t.weight[r * s.patches.depth + (i ? c % before * area + c / before : c)];
         });

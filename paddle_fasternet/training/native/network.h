@@ -25,8 +25,9 @@ struct TrainBlock {
     float *d_conv, *d_first, *d_second, *d_scale;
 };
 struct TrainStage {
-    int dim, depth, size;  // size: side and stride of the patches that the embedding before the stage takes
-    const float *weight;   // of the embedding: [dim, channels before, size, size]
+    int dim, depth;
+    int step, overlap;    // of the patches that the embedding before the stage takes, step + 2 overlap pixels wide
+    const float *weight;  // of the embedding: [dim, channels before, step + 2 overlap, step + 2 overlap]
     TrainNorm norm;
     float *d_weight;
     const TrainBlock *blocks;

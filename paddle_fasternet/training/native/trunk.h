@@ -238,7 +238,7 @@ template <class A> class Trunk : public Mixing<A> {
         finish_gradient(team, own, t.norm, s.norm, t.dim, s.stride, (double)s.rows);
         const long piece = chunk_rows(s.patches.stride);
         clear_unused(o, mine, turn, (s.patches.stride + 16) * s.stride);
-        if (i && (stages[i - 1].height % t.size || stages[i - 1].width % t.size)) {
+        if (i && (t.overlap || stages[i - 1].height % t.step || stages[i - 1].width % t.step)) {
             const long pixels = stages[i - 1].height * stages[i - 1].width * stages[i - 1].stride;
             std::memset(stages[i - 1].gradient.data() + mine.image * pixels, 0, mine.images * pixels * sizeof(V));
         }
@@ -258,9 +258,9 @@ template <class A> class Trunk : public Mixing<A> {
                                     A::store(patches + (r0 + r) * s.patches.stride + column + j,
                                              take(sums + r * A::width + j));
                         });
-            scatter_map(patches, s.patches, stages[i - 1].map(stages[i - 1].gradient), row, rows);
+            scatter_map<A>(patches, s.patches, stages[i - 1].map(stages[i - 1].gradient), row, rows);
         }
-        const long patch = t.size * t.size, channels = s.patches.channels, depth = s.patches.depth;
+        const long patch = s.patches.size * s.patches.size, channels = s.patches.channels, depth = s.patches.depth;
         reduce(team, turn, depth, t.dim, s.stride, [&](long r, long c, float v) {
             t.d_weight[c * depth + (i ? r % channels * patch + r / channels : r)] = v;
         });
