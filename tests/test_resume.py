@@ -273,6 +273,18 @@ def test_resume_where_nothing_is_and_where_all_is_done(tiny_set, tmp_path, capsy
     assert fit(config, tiny_set, tiny_set, tmp_path / "early", progress=False, resume=True).record == first.record
 
 
+def test_a_run_of_a_version_that_lacked_a_setting_is_resumed_at_its_default(tiny_set, tmp_path):
+    config = TrainConfig(**{**QUICK, "epochs": 1})
+    first = fit(config, tiny_set, tiny_set, tmp_path, progress=False)
+    content = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    del content["config"]["embed_overlap"]
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    assert fit(config, tiny_set, tiny_set, tmp_path, progress=False, resume=True) == first
+    with pytest.raises(ValueError, match="embed_overlap is 0 there, 1 here"):
+        fit(TrainConfig(**{**QUICK, "epochs": 1, "embed_overlap": 1}), tiny_set, tiny_set, tmp_path, progress=False,
+            resume=True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_after_the_step_with_a_checkpoint(tiny_set, tmp_path, at_step, number, capsys, uninterrupted):
     config = TrainConfig(**QUICK)

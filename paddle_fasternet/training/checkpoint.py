@@ -192,7 +192,8 @@ def check_same_run(folder, config, train, val):
     data = _describe(train, val)
     data.pop("source")  # the same images may lie elsewhere
     differences = []
-    for before, now in [(there["config"], config.to_dict()), (there["data"], json.loads(json.dumps(data)))]:
+    settings = {**TrainConfig().to_dict(), **there["config"]}  # those that an older version lacked are at their default
+    for before, now in [(settings, config.to_dict()), (there["data"], json.loads(json.dumps(data)))]:
         differences += [f"{name} is {before.get(name)!r} there, {now[name]!r} here" for name in now
                         if before.get(name) != now[name]]
     if differences:
