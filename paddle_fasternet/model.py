@@ -72,6 +72,18 @@ def _patches(channels, dim, step, overlap):
     return nn.Conv2D(channels, dim, step + 2 * overlap, stride=step, padding=overlap, bias_attr=False)
 
 
+def patch_shape(layer):
+    """(step, overlap) of a stem or merging layer; None where its convolution was replaced by one of another kind."""
+    conv = layer.proj if isinstance(layer, PatchEmbed) else layer.reduction
+    if type(conv) is not nn.Conv2D or not isinstance(conv._padding, int):
+        return None
+    step, overlap = conv._stride[0], conv._padding
+    plain = (conv.weight.shape[2:] == [step + 2 * overlap] * 2 and list(conv._stride) == [step] * 2
+             and list(conv._dilation) == [1, 1] and conv._groups == 1 and conv._padding_mode == "zeros"
+             and conv._data_format == "NCHW")
+    return (step, overlap) if plain else None
+
+
 class PatchEmbed(nn.Layer):
     """Stem. [N, C, H, W] to [N, embed_dim, H // patch_size, W // patch_size]."""
 

@@ -11,6 +11,7 @@ from paddle_fasternet import FasterNet, fuse_conv_bn
 from paddle_fasternet.deploy import native
 from paddle_fasternet.deploy.files import native_settings
 from paddle_fasternet.layers import PConv
+from paddle_fasternet.training.native import why_not
 
 BUILT = bool(native.available())
 
@@ -156,6 +157,33 @@ def test_other_networks_are_not_taken_for_a_fasternet():
     assert native_settings(paddle.vision.models.mobilenet_v1(num_classes=2)) is None
     tanh_form = FasterNet(embed_dim=8, depths=(1,), merge_sizes=(), act_layer=lambda: nn.GELU(approximate=True))
     assert native_settings(fuse_conv_bn(tanh_form)) is None
+
+
+OTHER_STEMS = [dict(kernel_size=3, stride=2, padding=1), dict(kernel_size=2),
+               dict(kernel_size=4, stride=4, padding="SAME"), dict(kernel_size=4, stride=4, dilation=2),
+               dict(kernel_size=(4, 2), stride=(4, 2)), dict(kernel_size=6, stride=4, padding=[1, 1]),
+               dict(kernel_size=6, stride=4, padding=1, padding_mode="reflect")]
+
+
+@pytest.mark.parametrize("stem", OTHER_STEMS, ids=str)
+def test_a_stem_of_another_kind_is_left_to_other_engines(stem):
+    model = FasterNet(embed_dim=8, depths=(1, 1), merge_sizes=(2,), feature_dim=16, num_classes=5)
+    assert native_settings(fuse_conv_bn(model)) is not None
+    model.patch_embed.proj = nn.Conv2D(3, 8, bias_attr=False, **stem)
+    assert native_settings(fuse_conv_bn(model)) is None
+    assert "its stem or a merging layer" in why_not(model) or not BUILT
+
+
+def test_an_overlap_in_one_place_alone_is_left_to_other_engines():
+    model = FasterNet(embed_dim=8, depths=(1, 1), merge_sizes=(2,), feature_dim=16, num_classes=5)
+    model.patch_embed.proj = nn.Conv2D(3, 8, 3, padding=1, bias_attr=False)
+    assert native_settings(fuse_conv_bn(model)) is None
+
+
+def test_training_refuses_a_convolution_with_a_bias():
+    model = FasterNet(embed_dim=8, depths=(1, 1), merge_sizes=(2,), feature_dim=16, num_classes=5)
+    model.patch_embed.proj = nn.Conv2D(3, 8, 4, stride=4)
+    assert "has a bias" in why_not(model) or not BUILT
 
 
 def test_arrays_of_other_types_and_layouts_are_copied_once():

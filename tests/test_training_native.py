@@ -214,6 +214,15 @@ def test_an_input_need_not_be_contiguous():
     assert_same(learn(copy.deepcopy(model), part)[1], learn(model, paddle.to_tensor(part.numpy()))[1], "fp32")
 
 
+def test_a_stem_alone_may_overlap():
+    model, x = build({}), batch((4, 16, 16))
+    model.patch_embed.proj = nn.Conv2D(3, 8, 3, padding=1, bias_attr=False)
+    other = use_native_kernels(copy.deepcopy(model))
+    theirs, ours = learn(model, x), learn(other, x)
+    assert np.abs(ours[0] - theirs[0]).max() < 1e-5 * np.abs(theirs[0]).max()
+    assert_same(ours[1], theirs[1], "fp32")
+
+
 def test_a_layer_in_two_places():
     model = build({"depths": (2,), "merge_sizes": ()})
     model.stages[0].blocks[1].mlp = model.stages[0].blocks[0].mlp

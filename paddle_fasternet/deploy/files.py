@@ -15,7 +15,7 @@ from paddle import nn
 
 from .._check import check_number
 from ..layers import DropPath, PConv
-from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage
+from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage, patch_shape
 from .fuse import fuse_conv_bn
 from .onnx_graph import keeps_forward, to_onnx
 
@@ -232,10 +232,12 @@ def native_settings(network):
     known = kinds <= {PatchEmbed, PatchMerging, Stage, FasterNetBlock, PConv, DropPath, nn.Conv2D, nn.Linear, nn.GELU,
                       nn.ReLU, nn.Identity, nn.AdaptiveAvgPool2D, nn.Sequential}
     known = known and not any(getattr(layer, "_approximate", False) for layer in network.sublayers())  # tanh in GELU
-    if not known or len(activations) != 1:
+    shapes = [patch_shape(layer) for layer in network.sublayers() if isinstance(layer, (PatchEmbed, PatchMerging))]
+    overlaps = {shape and shape[1] for shape in shapes}
+    if not known or len(activations) != 1 or len(overlaps) != 1 or None in overlaps:
         return None
     return {"act": activations[0], "embed_act": not isinstance(network.patch_embed.act, nn.Identity),
-            "embed_overlap": network.patch_embed.proj._padding}
+            "embed_overlap": overlaps.pop()}
 
 
 def write_paddle(network, folder, image_size, channels):

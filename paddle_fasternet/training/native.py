@@ -24,7 +24,7 @@ from ..deploy import native
 from ..deploy.native import structure
 from ..deploy.processor import default_threads
 from ..layers import Conv, DWConv, GConv, PConv, drop_factors
-from ..model import FasterNet, PatchEmbed, Stage
+from ..model import FasterNet, PatchEmbed, Stage, patch_shape
 
 _ACTS = {nn.Identity: 0, nn.ReLU: 1, nn.GELU: 2}
 _NO_MIXER, _PARTIAL, _DEPTHWISE = 0, 1, 2
@@ -89,8 +89,12 @@ def why_not(model, precision="fp32"):
         (len(acts) <= 1 and all(_act(block.mlp[2]) is not None for block in _blocks(model)),
          f"its activation is {' and '.join(act.__name__ for act in acts)}; the kernels do ReLU and GELU"),
         (type(model).forward_features is FasterNet.forward_features, "its class has a forward_features of its own"),
+        (all(patch_shape(embedding) for embedding, _ in _stages(model)),
+         "its stem or a merging layer has another convolution than FasterNet's"),
         (_act(model.patch_embed.act) is not None, "the activation behind its stem is not ReLU or GELU"),
         (mixers_known, "the kernels do the mixers pconv, dwconv, gconv, conv and identity with odd kernels up to 15"),
+        (all(conv.bias is None for conv in model.sublayers() if isinstance(conv, nn.Conv2D)),
+         "one of its convolutions has a bias"),
         (len(set(map(id, weights))) == len(weights), "one of its weights is in two places"),
         (head[:2] == [nn.AdaptiveAvgPool2D, nn.Conv2D] and len(head) == 3, "its avgpool_pre_head is another"),
     ]
@@ -231,7 +235,7 @@ class _Trunk(PyLayer):
         stages = _stages(task.model)
         height, width = x.shape[2:]
         for embedding, _ in stages:
-            step = _projection(embedding)._stride[0]
+            step, _ = patch_shape(embedding)
             height, width = height // step, width // step
         out = paddle.empty([x.shape[0], _projection(stages[-1][0]).weight.shape[0], height, width], "float32")
         network, _kept = _describe(task.model, task.drops, {})
@@ -334,9 +338,9 @@ def _describe(model, drops, gradients):
                 drop=_address(drop), norm=norm_of(layer.mlp[1]),
                 **pointers(conv=conv, first=layer.mlp[0].weight, second=layer.mlp[3].weight, scale=layer.layer_scale)))
         kept.append((_Block * len(blocks))(*blocks))
-        conv = _projection(embedding)
-        stages.append(_Stage(dim=conv.weight.shape[0], depth=len(blocks), step=conv._stride[0], overlap=conv._padding,
-                             norm=norm_of(embedding.norm), blocks=kept[-1], **pointers(weight=conv.weight)))
+        weight, (step, overlap) = _projection(embedding).weight, patch_shape(embedding)
+        stages.append(_Stage(dim=weight.shape[0], depth=len(blocks), step=step, overlap=overlap,
+                             norm=norm_of(embedding.norm), blocks=kept[-1], **pointers(weight=weight)))
     kept.append((_Stage * len(stages))(*stages))
     blocks = _blocks(model)
     norm = model.patch_embed.norm

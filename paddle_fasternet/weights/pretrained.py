@@ -48,7 +48,7 @@ def shipped_arguments(name, pretrained):
     if name != config["model"]:
         raise ValueError(f"pretrained='cifar10' is shipped for {config['model']} alone, not for {name}")
     names = ("mixer", "n_div", "patch_size", "merge_sizes", "embed_act", "embed_overlap")
-    return {key: config[key] for key in names if key in config}
+    return {key: config[key] for key in names if key in config}  # a setting younger than the run is at its default
 
 
 def load_pretrained(model, name, pretrained):

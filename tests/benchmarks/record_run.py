@@ -68,7 +68,8 @@ def main():
         parser.error(f"a seed is there twice: {[config.seed for config in configs]}")
     _, test = load_dataset("cifar10", options.data_file)
     results = [evaluate(run.model, test, run.preprocess, flips=run.config.flip_test) for run in runs]
-    found = [*before["runs"], *(figures(*each) for each in zip(options.runs, runs, [r.accuracy for r in results]))]
+    found = before["runs"] + [figures(run_folder, run, result.accuracy)
+                              for run_folder, run, result in zip(options.runs, runs, results)]
     accuracies = [run["accuracy"] for run in found]
     first = runs[0]
     write_json(path, {
