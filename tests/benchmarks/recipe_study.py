@@ -65,6 +65,9 @@ STUDY = {  # name: what differs from the base
     "overlap, n_div 2": {"embed_overlap": 1, "n_div": 2},
     "overlap, batch 128": {"embed_overlap": 1, "batch_size": 128},
     "overlap, decay 0.15, 30 epochs": {"embed_overlap": 1, "weight_decay": 0.15, "epochs": 30},
+    "overlap, merge 1 1 2, 24 pixels first, 12 epochs": {
+        "embed_overlap": 1, "merge_sizes": (1, 1, 2), "weight_decay": 0.15, "epochs": 12, "early_epochs": 7,
+        "augment": "altflip,shift=4"},
     "dwconv": {"mixer": "dwconv"},
 }
 AUGMENTATIONS = {  # the same, for each base: one thing in its augmentation
@@ -112,13 +115,13 @@ def table(runs):
     for run in runs:
         groups.setdefault((run["name"], (run["base"], run["config"]["epochs"], run["train_images"])), []).append(run)
     mean = {key: statistics.mean(run["accuracy"] for run in group) for key, group in groups.items()}
-    lines = [f"{'':32s}{'base':>12}{'epochs':>7}{'images':>7}{'seeds':>6}{'accuracy':>10}{'spread':>8}"
+    lines = [f"{'':50s}{'base':>12}{'epochs':>7}{'images':>7}{'seeds':>6}{'accuracy':>10}{'spread':>8}"
              f"{'to base':>9}{'seconds':>9}{'images/s':>10}"]
     for key in sorted(groups, key=lambda key: (key[1], -mean[key])):
         group, (name, (base, epochs, images)) = groups[key], key
         spread = statistics.stdev(run["accuracy"] for run in group) if len(group) > 1 else float("nan")
         to_base = 100 * (mean[key] - mean.get(("base", key[1]), float("nan")))
-        lines.append(f"{name:32s}{base:>12}{epochs:7d}{images:7d}{len(group):6d}{mean[key]:10.2%}{100 * spread:8.2f}"
+        lines.append(f"{name:50s}{base:>12}{epochs:7d}{images:7d}{len(group):6d}{mean[key]:10.2%}{100 * spread:8.2f}"
                      f"{to_base:+9.2f}{statistics.mean(run['seconds'] for run in group):9.0f}"
                      f"{statistics.mean(run['images_per_second'] for run in group):10.0f}")
     return "\n".join(lines)
