@@ -10,6 +10,7 @@ import paddle
 import pytest
 
 from paddle_fasternet import FasterNetBlock, History, TrainConfig, evaluate, fit, load_run, plots
+from paddle_fasternet.benchmark import machine
 from paddle_fasternet.data import Augment, ImageSet
 from paddle_fasternet.deploy import Predictor, offered
 from paddle_fasternet.model import VARIANTS
@@ -48,6 +49,7 @@ def test_a_run_leaves_everything_and_is_read_back(tiny_set, tmp_path, with_pictu
     assert history.record["train"]["loss"][-1] < history.record["train"]["loss"][0]
     assert history.record["train"]["iter"] == list(range(1, 25))
     assert history.record["val"]["iter"] == [epoch["step"] for epoch in history.epochs] == list(range(2, 25, 2))
+    assert json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["machine"] == machine()
     run = load_run(tmp_path / "run")
     assert run.config == config and run.class_names == tiny_set.class_names and run.history == history
     assert evaluate(run.model, tiny_set, run.preprocess).accuracy == pytest.approx(history.best["val_acc"], abs=1e-6)
@@ -252,7 +254,8 @@ def test_bad_runs_leave_nothing(tiny_set, tmp_path):
 
 def test_nobody_elses_files_are_removed(tiny_set, tmp_path):
     config = TrainConfig(**{**QUICK, "epochs": 1})
-    for text in ('{"my": "app"}', '{"config": [], "data": 1, "versions": "2"}', "[]", "mine"):
+    for text in ('{"my": "app"}', '{"config": [], "data": 1, "machine": "2"}', '{"config": {}, "data": {}}', "[]",
+                 "mine"):
         (tmp_path / "config.json").write_text(text)
         for choice in ({"overwrite": True}, {"resume": True}):
             with pytest.raises(FileExistsError, match="config.json is not of this library and stays as it is"):

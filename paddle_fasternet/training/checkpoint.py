@@ -2,7 +2,6 @@
 import dataclasses
 import json
 import pickle
-import platform
 import warnings
 
 import numpy as np
@@ -11,6 +10,7 @@ from paddle import nn
 
 from .._check import check_choice, check_path
 from .._files import is_sealed, remove_partial, replacing, seal, write_json
+from ..benchmark import machine
 from ..data import Augment
 from ..weights import load_weights, read_weights
 from .config import TrainConfig
@@ -76,16 +76,16 @@ def _is_ours(path):
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return False
-    return isinstance(content, dict) and all(isinstance(content.get(part), dict)
-                                             for part in ("config", "data", "versions"))
+    if not isinstance(content, dict):
+        return False
+    parts = content.get("config"), content.get("data"), content.get("machine", content.get("versions"))
+    return all(isinstance(part, dict) for part in parts)  # "versions" stood in earlier versions' runs
 
 
 def save_config(folder, config, train, val):
-    """Write ``config.json``: the settings, the data and the versions behind a run."""
+    """Write ``config.json``: the settings, the data and the machine behind a run."""
     write_json(folder / "config.json", {
-        "config": config.to_dict(), "data": _describe(train, val),
-        "versions": {"paddle": paddle.__version__, "python": platform.python_version(), "device": paddle.get_device()},
-    })
+        "config": config.to_dict(), "data": _describe(train, val), "machine": machine()})
 
 
 def _describe(train, val):

@@ -19,7 +19,6 @@ from pathlib import Path
 from paddle_fasternet import TrainConfig, fit, load_dataset
 from paddle_fasternet._check import check_choice
 from paddle_fasternet._files import make_folder, write_json
-from paddle_fasternet.benchmark import machine
 
 BASES = {"short": TrainConfig.recipe("short").to_dict(),
          "overfitting": TrainConfig.recipe("short", epochs=24, augment="altflip,shift=4,cutout",
@@ -92,10 +91,17 @@ AUGMENTATIONS = {  # the same, for each base: one thing in its augmentation
         "jitter": {"augment": "altflip,shift=4,cutout,jitter"},
         "crop instead of shift": {"augment": "altflip,crop=0.5,cutout"},
         "overlap, weight decay 0.5, no cutout": {"embed_overlap": 1, "weight_decay": 0.5, "augment": "altflip,shift=4"},
+        "overlap, weight decay 0.5, no cutout, smoothing 0.2": {
+            "embed_overlap": 1, "weight_decay": 0.5, "augment": "altflip,shift=4", "smoothing": 0.2},
+        "overlap, weight decay 0.5, no cutout, 24 pixels first": {
+            "embed_overlap": 1, "weight_decay": 0.5, "augment": "altflip,shift=4", "early_epochs": 6, "early_size": 24},
         "overlap, mixup": {"embed_overlap": 1, "augment": "altflip,shift=4,cutout,mixup"},
         "overlap, crop": {"embed_overlap": 1, "augment": "altflip,crop=0.5,cutout"},
     },
-    "cpu": {},
+    "cpu": {
+        "overlap, decay 0.3, no cutout, 24 epochs": {
+            "embed_overlap": 1, "weight_decay": 0.3, "augment": "altflip,shift=4", "epochs": 24},
+    },
 }
 
 
@@ -107,12 +113,13 @@ def read(path):
 def train(config, train_set, test_set, folder):
     """One training's figures."""
     history = fit(config, train_set, test_set, folder, resume=True)
+    where = json.loads((folder / "config.json").read_text(encoding="utf-8"))["machine"]
     last = history.epochs[-1]
     return {"config": config.to_dict(), "accuracy": last["val_acc"], "val_loss": last["val_loss"],
             "train_loss": last["train_loss"], "seconds": last["seconds"],
             "train_seconds": sum(epoch["train_seconds"] for epoch in history.epochs),
             "images_per_second": statistics.median(epoch["images_per_second"] for epoch in history.epochs),
-            "accuracies": [epoch["val_acc"] for epoch in history.epochs], "machine": machine()}
+            "accuracies": [epoch["val_acc"] for epoch in history.epochs], "machine": where}
 
 
 def table(runs):

@@ -16,7 +16,7 @@ import numpy as np
 
 from paddle_fasternet import TrainConfig, evaluate, load_dataset, load_run, plots
 from paddle_fasternet._files import make_folder, write_json
-from paddle_fasternet.benchmark import count_macs, count_parameters, machine
+from paddle_fasternet.benchmark import count_macs, count_parameters
 
 
 def command(config, out):
@@ -45,7 +45,7 @@ def figures(path, run, accuracy):
         raise SystemExit(f"{path}: evaluated again, it has {accuracy} instead of {epochs[-1]['val_acc']}")
     content = json.loads((path / "config.json").read_text(encoding="utf-8"))
     return {"seed": run.config.seed, "accuracy": accuracy, "seconds": epochs[-1]["seconds"],
-            "train_seconds": sum(epoch["train_seconds"] for epoch in epochs), "machine": machine(),
+            "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
             "command": command(run.config, path), **content, "epochs": epochs}
 
 
