@@ -95,6 +95,8 @@ AUGMENTATIONS = {  # the same, for each base: one thing in its augmentation
             "embed_overlap": 1, "weight_decay": 0.5, "augment": "altflip,shift=4", "smoothing": 0.2},
         "overlap, weight decay 0.5, no cutout, 24 pixels first": {
             "embed_overlap": 1, "weight_decay": 0.5, "augment": "altflip,shift=4", "early_epochs": 6, "early_size": 24},
+        "overlap, activation, weight decay 0.5, no cutout": {
+            "embed_overlap": 1, "embed_act": True, "weight_decay": 0.5, "augment": "altflip,shift=4"},
         "overlap, mixup": {"embed_overlap": 1, "augment": "altflip,shift=4,cutout,mixup"},
         "overlap, crop": {"embed_overlap": 1, "augment": "altflip,crop=0.5,cutout"},
     },
