@@ -254,8 +254,8 @@ def test_bad_runs_leave_nothing(tiny_set, tmp_path):
 
 def test_nobody_elses_files_are_removed(tiny_set, tmp_path):
     config = TrainConfig(**{**QUICK, "epochs": 1})
-    for text in ('{"my": "app"}', '{"config": [], "data": 1, "machine": "2"}', '{"config": {}, "data": {}}', "[]",
-                 "mine"):
+    for text in ('{"my": "app"}', '{"config": [], "data": 1, "versions": "2"}', '{"config": {}, "data": {}}',
+                 '{"config": {}, "data": {}, "machine": "2"}', "[]", "mine"):
         (tmp_path / "config.json").write_text(text)
         for choice in ({"overwrite": True}, {"resume": True}):
             with pytest.raises(FileExistsError, match="config.json is not of this library and stays as it is"):

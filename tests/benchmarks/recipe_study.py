@@ -74,6 +74,7 @@ STUDY = {  # name: what differs from the base
         "augment": "altflip,shift=4"},
     "dwconv": {"mixer": "dwconv"},
 }
+REGULARISED = {"embed_overlap": 1, "weight_decay": 0.5, "augment": "altflip,shift=4"}  # the best of "overfitting"
 AUGMENTATIONS = {  # the same, for each base: one thing in its augmentation
     "short": {
         "altflip": {"augment": "altflip,shift=4"},
@@ -90,13 +91,10 @@ AUGMENTATIONS = {  # the same, for each base: one thing in its augmentation
         "mixup": {"augment": "altflip,shift=4,cutout,mixup"},
         "jitter": {"augment": "altflip,shift=4,cutout,jitter"},
         "crop instead of shift": {"augment": "altflip,crop=0.5,cutout"},
-        "overlap, weight decay 0.5, no cutout": {"embed_overlap": 1, "weight_decay": 0.5, "augment": "altflip,shift=4"},
-        "overlap, weight decay 0.5, no cutout, smoothing 0.2": {
-            "embed_overlap": 1, "weight_decay": 0.5, "augment": "altflip,shift=4", "smoothing": 0.2},
-        "overlap, weight decay 0.5, no cutout, 24 pixels first": {
-            "embed_overlap": 1, "weight_decay": 0.5, "augment": "altflip,shift=4", "early_epochs": 6, "early_size": 24},
-        "overlap, activation, weight decay 0.5, no cutout": {
-            "embed_overlap": 1, "embed_act": True, "weight_decay": 0.5, "augment": "altflip,shift=4"},
+        "overlap, weight decay 0.5, no cutout": REGULARISED,
+        "overlap, weight decay 0.5, no cutout, smoothing 0.2": {**REGULARISED, "smoothing": 0.2},
+        "overlap, weight decay 0.5, no cutout, 24 pixels first": {**REGULARISED, "early_epochs": 6, "early_size": 24},
+        "overlap, activation, weight decay 0.5, no cutout": {**REGULARISED, "embed_act": True},
         "overlap, mixup": {"embed_overlap": 1, "augment": "altflip,shift=4,cutout,mixup"},
         "overlap, crop": {"embed_overlap": 1, "augment": "altflip,crop=0.5,cutout"},
     },

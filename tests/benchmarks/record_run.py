@@ -44,6 +44,8 @@ def figures(path, run, accuracy):
     if abs(accuracy - epochs[-1]["val_acc"]) > 1e-6:
         raise SystemExit(f"{path}: evaluated again, it has {accuracy} instead of {epochs[-1]['val_acc']}")
     content = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    if "machine" not in content:
+        raise SystemExit(f"{path}: its config.json, of an earlier version, does not name the machine it was trained on")
     return {"seed": run.config.seed, "accuracy": accuracy, "seconds": epochs[-1]["seconds"],
             "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
             "command": command(run.config, path), **content, "epochs": epochs}

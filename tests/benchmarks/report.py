@@ -15,6 +15,7 @@ from paddle_fasternet import History, plots
 
 ROOT = Path(__file__).resolve().parents[2]
 START, END = "<!-- results -->\n", "<!-- /results -->"
+AIRBENCH = "https://github.com/KellerJordan/cifar10-airbench"
 MACHINES = {"": "Intel Xeon, AMX", "zen4": "AMD EPYC (Zen 4), AVX512-BF16"}  # folder: what to call it
 
 
@@ -168,15 +169,15 @@ def tables():
               "均为两核、两个线程，在同一次运行中轮流测量；倍数为中位数之比（LIME 与数据加载为各轮之比的中位数）；"
               "记录见 `work/results/`，第二台机器的速度见 `work/results/zen4/`：")
     after = ("(*) The archive is not the official one: its images went through JPEG once, and it has "
-             f"{images} test images instead of 10,000, which makes it the harder one: airbench94, on the official one "
-             f"{official} by its author's record, has {here} here with the same six views of an image, {mirrored} with "
-             f"the mirror image alone ({len(archive['runs'])} runs, `work/results/archive.json`). The accuracy is "
-             "the last epoch's, by the mean over each image "
-             f"and its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. Intel's int8 is of an "
-             "earlier int8 file, and its T2 in bf16 at batch 32 was disturbed by other work; Zen 4's T0 in int8 with "
-             "one image had a slow instance of OpenVINO (`work/README.md`).",
+             f"{images} test images instead of 10,000, which makes it the harder one: "
+             f"[airbench94]({AIRBENCH}) has {official} on the official one by its author's record and {here} here, "
+             f"both with six views of an image, and {mirrored} here with the mirror image alone "
+             f"({len(archive['runs'])} runs, `work/results/archive.json`). The accuracy is the last epoch's, by the mean "
+             f"over each image and its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. "
+             "Intel's int8 is of an earlier int8 file, and its T2 in bf16 at batch 32 was disturbed by other work; "
+             "Zen 4's T0 in int8 with one image had a slow instance of OpenVINO (`work/README.md`).",
              f"（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {images} 张而不是 10,000 张，因而更难："
-             f"airbench94 按其作者的记录在官方压缩包上为 {official}，在此处同样取六个视图为 {here}，"
+             f"[airbench94]({AIRBENCH}) 按其作者的记录在官方压缩包上为 {official}，在此处同样取六个视图为 {here}，"
              f"只取镜像为 {mirrored}（{len(archive['runs'])} 次训练，`work/results/archive.json`）。"
              "准确率取自最后一轮，为每张图像与其镜像图的平均（`evaluate(..., flips=True)`）；"
              f"PConv 不取镜像时为 {alone}。Intel 一列的 int8 取自较早的 int8 文件，"
