@@ -172,8 +172,8 @@ def tables():
              f"{images} test images instead of 10,000, which makes it the harder one: "
              f"[airbench94]({AIRBENCH}) has {official} on the official one by its author's record and {here} here, "
              f"both with six views of an image, and {mirrored} here with the mirror image alone "
-             f"({len(archive['runs'])} runs, `work/results/archive.json`). The accuracy is the last epoch's, by the mean "
-             f"over each image and its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. "
+             f"({len(archive['runs'])} runs, `work/results/archive.json`). The accuracy is the last epoch's, by the "
+             f"mean over each image and its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. "
              "Intel's int8 is of an earlier int8 file, and its T2 in bf16 at batch 32 was disturbed by other work; "
              "Zen 4's T0 in int8 with one image had a slow instance of OpenVINO (`work/README.md`).",
              f"（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {images} 张而不是 10,000 张，因而更难："
