@@ -281,6 +281,7 @@ def test_a_run_of_a_version_that_lacked_a_setting_is_resumed_at_its_default(tiny
     content["versions"] = content.pop("machine")  # what stood there before
     (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
     assert fit(config, tiny_set, tiny_set, tmp_path, progress=False, resume=True) == first
+    assert load_run(tmp_path).machine is None
     with pytest.raises(ValueError, match="embed_overlap is 0 there, 1 here"):
         fit(TrainConfig(**{**QUICK, "epochs": 1, "embed_overlap": 1}), tiny_set, tiny_set, tmp_path, progress=False,
             resume=True)

@@ -49,9 +49,9 @@ def test_a_run_leaves_everything_and_is_read_back(tiny_set, tmp_path, with_pictu
     assert history.record["train"]["loss"][-1] < history.record["train"]["loss"][0]
     assert history.record["train"]["iter"] == list(range(1, 25))
     assert history.record["val"]["iter"] == [epoch["step"] for epoch in history.epochs] == list(range(2, 25, 2))
-    assert json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["machine"] == machine()
     run = load_run(tmp_path / "run")
     assert run.config == config and run.class_names == tiny_set.class_names and run.history == history
+    assert run.machine == machine()
     assert evaluate(run.model, tiny_set, run.preprocess).accuracy == pytest.approx(history.best["val_acc"], abs=1e-6)
     final = load_run(tmp_path / "run", "final")
     assert evaluate(final.model, tiny_set, final.preprocess).loss == pytest.approx(

@@ -29,6 +29,7 @@ class Run:
         class_names: of its outputs.
         data: name, source and sizes of the data it was trained on.
         history: what the training measured.
+        machine: what ``benchmark.machine`` said of the one it began on; None where an earlier version trained it.
     """
 
     config: TrainConfig
@@ -37,6 +38,7 @@ class Run:
     class_names: tuple
     data: dict
     history: History
+    machine: dict
 
 
 WEIGHTS = tuple(f"{name}_model{suffix}" for name in ("best", "final") for suffix in (".pdparams", ".pdopt"))
@@ -229,4 +231,5 @@ def load_run(folder, which="best"):
     is_sealed(weights)  # raises where it is damaged; runs of earlier versions have no checksum
     load_weights(model, weights)
     model.eval()
-    return Run(config, model, preprocess, class_names, data, History.load(folder / "history.json"))
+    return Run(config, model, preprocess, class_names, data, History.load(folder / "history.json"),
+               content.get("machine"))

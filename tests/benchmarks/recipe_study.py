@@ -16,7 +16,7 @@ import shutil
 import statistics
 from pathlib import Path
 
-from paddle_fasternet import TrainConfig, fit, load_dataset
+from paddle_fasternet import TrainConfig, fit, load_dataset, load_run
 from paddle_fasternet._check import check_choice
 from paddle_fasternet._files import make_folder, write_json
 
@@ -113,13 +113,13 @@ def read(path):
 def train(config, train_set, test_set, folder):
     """One training's figures."""
     history = fit(config, train_set, test_set, folder, resume=True)
-    where = json.loads((folder / "config.json").read_text(encoding="utf-8"))["machine"]
     last = history.epochs[-1]
     return {"config": config.to_dict(), "accuracy": last["val_acc"], "val_loss": last["val_loss"],
             "train_loss": last["train_loss"], "seconds": last["seconds"],
             "train_seconds": sum(epoch["train_seconds"] for epoch in history.epochs),
             "images_per_second": statistics.median(epoch["images_per_second"] for epoch in history.epochs),
-            "accuracies": [epoch["val_acc"] for epoch in history.epochs], "machine": where}
+            "accuracies": [epoch["val_acc"] for epoch in history.epochs],
+            "machine": load_run(folder, "final").machine}
 
 
 def table(runs):

@@ -43,12 +43,12 @@ def figures(path, run, accuracy):
     epochs = run.history.epochs
     if abs(accuracy - epochs[-1]["val_acc"]) > 1e-6:
         raise SystemExit(f"{path}: evaluated again, it has {accuracy} instead of {epochs[-1]['val_acc']}")
-    content = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    if "machine" not in content:
+    if run.machine is None:
         raise SystemExit(f"{path}: its config.json, of an earlier version, does not name the machine it was trained on")
     return {"seed": run.config.seed, "accuracy": accuracy, "seconds": epochs[-1]["seconds"],
             "train_seconds": sum(epoch["train_seconds"] for epoch in epochs),
-            "command": command(run.config, path), **content, "epochs": epochs}
+            "command": command(run.config, path), "config": run.config.to_dict(), "data": run.data,
+            "machine": run.machine, "epochs": epochs}
 
 
 def main():
