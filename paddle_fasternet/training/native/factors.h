@@ -11,3 +11,9 @@ template <class V> struct Packed {
     Buffer<V> data;
     long depth = 0, columns = 0;
 };
+
+// Rows of a matrix, `stride` values apart.
+template <class V> struct Rows {
+    const V *start = nullptr;
+    long stride = 0;
+};

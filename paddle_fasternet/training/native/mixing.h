@@ -59,12 +59,12 @@ protected:
                     copy(d.narrow.data() + (first + r) * narrow, rows + r * s.stride, narrow);
                 const int *places = o.places.data();
                 A::multiply(under_kernel<A>(o.halo.data(), plane, b.kernel, b.dim_conv), plane.rows(images), d.conv,
-                            [&](long row, long count, long column, const float *sums) {
+                            [&](long row, long count, long column, long columns, const float *sums) {
                                 for (long r = 0; r < count; r++) {
                                     const long place = places[row + r];
                                     if (place < 0) continue;
                                     V *to = rows + place * s.stride + column;
-                                    for (long j = 0; j < A::width && column + j < b.dim_conv; j += LANES)
+                                    for (long j = 0; j < lesser(columns, b.dim_conv - column); j += LANES)
                                         A::store(to + j, take(sums + r * A::width + j), b.dim_conv - column - j);
                                 }
                             });
@@ -87,12 +87,12 @@ protected:
                 gather_halo(o.halo_back.data(), d_mixed.data() + first * narrow, narrow, plane, images, b.dim_conv);
                 gather_halo(o.halo.data(), d.narrow.data() + first * narrow, narrow, plane, images, b.dim_conv);
                 const int *places = o.places.data();
-                auto add_to_input = [&](long row, long count, long column, const float *sums) {
+                auto add_to_input = [&](long row, long count, long column, long columns, const float *sums) {
                     for (long r = 0; r < count; r++) {
                         const long place = places[row + r];
                         if (place < 0) continue;
                         V *to = rows + place * s.stride + column;
-                        for (long j = 0; j < A::width && column + j < b.dim_conv; j += LANES)
+                        for (long j = 0; j < lesser(columns, b.dim_conv - column); j += LANES)
                             A::store(to + j, A::load(to + j) + take(sums + r * A::width + j), b.dim_conv - column - j);
                     }
                 };

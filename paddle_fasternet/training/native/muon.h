@@ -71,12 +71,13 @@ public:
 private:
     template <class F>
     static void product(const V *from, long stride, long rows, const Packed<V> &w, F finish, V *to, long to_stride) {
-        A::multiply(Left<V>{from, stride, stride}, rows, w, [&](long row, long count, long column, const float *sums) {
-            for (long r = 0; r < count; r++)
-                for (long j = 0; j < A::width; j += LANES)
-                    A::store(to + (row + r) * to_stride + column + j,
-                             finish(row + r, column + j, take(sums + r * A::width + j)));
-        });
+        A::multiply(Left<V>{from, stride, stride}, rows, w,
+                    [&](long row, long count, long column, long columns, const float *sums) {
+                        for (long r = 0; r < count; r++)
+                            for (long j = 0; j < columns; j += LANES)
+                                A::store(to + (row + r) * to_stride + column + j,
+                                         finish(row + r, column + j, take(sums + r * A::width + j)));
+                    });
     }
 };
 

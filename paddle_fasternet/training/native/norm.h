@@ -41,21 +41,26 @@ template <class F> static inline void with_activation(int act, F f) {
     else if (act == TRAIN_RELU) f(std::integral_constant<int, TRAIN_RELU>{});
     else f(std::integral_constant<int, TRAIN_NONE>{});
 }
+// Few rows at once, so that what is read for one column is still there for the next; the rows after them are fetched in
+// the meantime, for the processor does not foresee steps of a whole row.
+constexpr long AT_ONCE = 16;
+
 // Rows of z = act(scale x + shift).
 template <class A, int ACT, class V>
 static void normalise_as(V *to, long to_stride, const V *from, long stride, long rows, long columns, const Norm &n) {
     for (long c = 0; c < columns; c += LANES) {
         const vec scale = take(n.scale.data() + c), shift = take(n.shift.data() + c);
-        for (long r = 0; r < rows; r++)
+        for (long r = 0; r < rows; r++) {
+            __builtin_prefetch(from + (r + AT_ONCE) * stride + c);
             A::store(to + r * to_stride + c, activate<A>(A::load(from + r * stride + c) * scale + shift, ACT));
+        }
     }
 }
 template <class A, class V>
 static void normalise(V *to, long to_stride, const V *from, long stride, long rows, long columns, const Norm &n,
                       int act) {
-    // few rows at once, so that what is read for one column is still there for the next
-    for (long r = 0; r < rows; r += 16) {
-        const long count = lesser(16, rows - r);
+    for (long r = 0; r < rows; r += AT_ONCE) {
+        const long count = lesser(AT_ONCE, rows - r);
         V *target = to + r * to_stride;
         const V *source = from + r * stride;
         with_activation(act, [&](auto constant) {
@@ -67,13 +72,16 @@ static void normalise(V *to, long to_stride, const V *from, long stride, long ro
 template <class A, class V>
 static void denormalise(V *to, long to_stride, const V *dz, const V *x, long stride, long rows, long columns,
                         const Norm &n) {
-    for (long top = 0; top < rows; top += 16)
+    for (long top = 0; top < rows; top += AT_ONCE)
         for (long c = 0; c < columns; c += LANES) {
             const vec scale = take(n.scale.data() + c), slope = take(n.slope.data() + c);
             const vec offset = take(n.offset.data() + c);
-            for (long r = top; r < lesser(rows, top + 16); r++)
+            for (long r = top; r < lesser(rows, top + AT_ONCE); r++) {
+                __builtin_prefetch(dz + (r + AT_ONCE) * stride + c);
+                __builtin_prefetch(x + (r + AT_ONCE) * stride + c);
                 A::store(to + r * to_stride + c,
                          A::load(dz + r * stride + c) * scale + A::load(x + r * stride + c) * slope + offset);
+            }
         }
 }
 

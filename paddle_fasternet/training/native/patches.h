@@ -66,7 +66,7 @@ template <class A, class V> static void scatter_map(const V *from, const Patches
                 if (!to.holds(y + dy, x + dx)) continue;
                 V *pixel = to.pixel(image, y + dy, x + dx);
                 const V *values = from + r * p.stride + (dy * p.size + dx) * p.channels;
-                if (!p.overlap) copy(pixel, values, p.channels);
+                if (!p.overlap) copy(pixel, values, to.stride);  // to its end: nothing of the step before stays there
                 else
                     for (long c = 0; c < p.channels; c += LANES)
                         A::store(pixel + c, A::load(pixel + c) + A::load(values + c));

@@ -13,10 +13,9 @@ struct Plane {
     long pixels(long images) const { return rows(images) + 2 * border * (line + 1); }
 };
 
-// Whole vectors are moved, so a row's copy may run over its end: rows are written in ascending order.
+// Runs of 16 values are moved, so a row's copy may run over its end: rows are written in ascending order.
 template <class V> static inline void copy(V *to, const V *from, long count) {
-    constexpr long block = 64 / sizeof(V);
-    for (long i = 0; i < count; i += block) std::memcpy(to + i, from + i, 64);
+    for (long i = 0; i < count; i += 16) std::memcpy(to + i, from + i, 16 * sizeof(V));
 }
 // `images` maps, rows of `channels` values, with the border of zeros around each.
 template <class V>

@@ -67,8 +67,9 @@ struct Tiles : Bfloat16 {
 
     // ---- products ----
 
-    // finish(row, rows, column, sums): `width` columns of up to 32 rows
-    template <class F> static void multiply(const Left<V> &a, long rows, const Packed<V> &w, F finish) {
+    // finish(row, rows, column, columns, sums): `width` columns of up to 32 rows
+    template <class F>
+    static void multiply(const Left<V> &a, long rows, const Packed<V> &w, F finish, Rows<V> = {}, Rows<V> = {}) {
         alignas(64) float sums[32 * 32];
         for (long row = 0; row < rows; row += 32) {
             const V *b = w.data.data();
@@ -92,7 +93,7 @@ struct Tiles : Bfloat16 {
                 _tile_stored(1, sums + 16, 128);
                 _tile_stored(2, sums + 512, 128);
                 _tile_stored(3, sums + 528, 128);
-                finish(row, lesser(32, rows - row), column, sums);
+                finish(row, lesser(32, rows - row), column, width, sums);
             }
         }
     }

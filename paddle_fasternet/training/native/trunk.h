@@ -21,8 +21,8 @@ template <class A> class Trunk : public Mixing<A> {
     // thread's first row (where `begins`): a spread that is small beside the mean would drown in the squares' rounding.
     auto storing(V *to, long stride, Own &o, bool begins) {
         return [to, stride, begins, first = o.first.data(), second = o.second.data(), origin = o.origin.data()](
-                   long row, long rows, long column, const float *sums) {
-            for (long j = 0; j < A::width; j += LANES) {
+                   long row, long rows, long column, long columns, const float *sums) {
+            for (long j = 0; j < columns; j += LANES) {
                 const float *from = sums + j;
                 if (begins && row == 0) std::memcpy(origin + column + j, from, sizeof(vec));
                 const vec zero = take(origin + column + j);
@@ -54,7 +54,8 @@ template <class A> class Trunk : public Mixing<A> {
             const long rows = lesser(piece, end - row);
             gather(o.patches.data(), i, row, rows);
             A::multiply(Left<V>{o.patches.data(), s.patches.stride, s.patches.stride}, rows, s.embed,
-                        storing(s.embedded.data() + row * s.stride, s.stride, o, row == begin));
+                        storing(s.embedded.data() + row * s.stride, s.stride, o, row == begin),
+                        {s.embedded.data() + row * s.stride, s.stride});
         }
         o.rows = end - begin;
         finish_statistics(team, own, *net, t.norm, s.norm, t.dim, s.stride);
@@ -84,9 +85,11 @@ template <class A> class Trunk : public Mixing<A> {
         clear_sums(team, hidden);
         mix(team, b, d, s, mine);
         const V *mixed = b.mixer == MIXER_DEPTHWISE ? d.mixed.data() : d.input.data();
-        for (long row = begin; row < end; row += piece)
+        for (long row = begin; row < end; row += piece) {
+            V *to = d.hidden.data() + row * hidden;
             A::multiply(Left<V>{mixed + row * s.stride, s.stride, s.stride}, lesser(piece, end - row), d.first,
-                        storing(d.hidden.data() + row * hidden, hidden, o, row == begin));
+                        storing(to, hidden, o, row == begin), {to, hidden});
+        }
         o.rows = end - begin;
         finish_statistics(team, own, *net, b.norm, d.norm, b.hidden, hidden);
         const bool partial = b.mixer == MIXER_PARTIAL;
@@ -96,8 +99,8 @@ template <class A> class Trunk : public Mixing<A> {
             V *out = s.input(j + 1) + row * s.stride;
             const V *in = d.input.data() + row * s.stride, *kept = d.narrow.data() + row * narrow;
             A::multiply(Left<V>{o.chunk.data(), hidden, hidden}, rows, d.second,
-                        [&](long r0, long count, long column, const float *sums) {
-                            for (long c = column; c < column + A::width; c += LANES) {
+                        [&](long r0, long count, long column, long columns, const float *sums) {
+                            for (long c = column; c < column + columns; c += LANES) {
                                 // of the channels that PConv overwrote, the kept ones are added
                                 const vec own_share = partial ? from_channel(b.dim_conv - c) : all(1.f);
                                 const bool both = partial && c < b.dim_conv;
@@ -111,7 +114,8 @@ template <class A> class Trunk : public Mixing<A> {
                                     A::store(out + r * s.stride + c, v + x);
                                 }
                             }
-                        });
+                        },
+                        {in, s.stride}, {out, s.stride});
         }
     }
     template <int ACT> void block_backward(const Team &team, int i, int j, int &turn) {
@@ -136,8 +140,8 @@ template <class A> class Trunk : public Mixing<A> {
             V *values = o.chunk.data(), *dz = d_hidden.data() + row * hidden;
             const V *before = d.hidden.data() + row * hidden;
             A::multiply(Left<V>{gradient + row * s.stride, s.stride, s.stride}, rows, d.second_back,
-                        [&](long r0, long count, long column, const float *sums) {
-                            for (long c = column; c < column + A::width; c += LANES) {
+                        [&](long r0, long count, long column, long columns, const float *sums) {
+                            for (long c = column; c < column + columns; c += LANES) {
                                 const vec scale = take(d.norm.scale.data() + c), shift = take(d.norm.shift.data() + c);
                                 const vec mean = take(d.norm.mean.data() + c);
                                 vec sum{}, product{};
@@ -154,7 +158,8 @@ template <class A> class Trunk : public Mixing<A> {
                                 }
                                 add(o.first.data() + c, sum), add(o.second.data() + c, product);
                             }
-                        });
+                        },
+                        {before, hidden}, {dz, hidden});
             A::accumulate(gradient + row * s.stride, s.stride, s.stride, values, hidden, hidden, rows,
                           o.sums[turn].data(), row == begin, o.forms);
         }
@@ -174,8 +179,8 @@ template <class A> class Trunk : public Mixing<A> {
             const long mixed_columns = b.mixer == MIXER_NONE ? 0 : mixed_stride;
             V *d_mix = d_mixed.data() + row * mixed_stride;
             A::multiply(Left<V>{dh, hidden, hidden}, rows, d.first_back,
-                        [&](long r0, long count, long column, const float *sums) {
-                            for (long c = column; c < column + A::width; c += LANES) {
+                        [&](long r0, long count, long column, long columns, const float *sums) {
+                            for (long c = column; c < column + columns; c += LANES) {
                                 const bool to_mixer = c < mixed_columns;
                                 const bool passes = b.mixer == MIXER_NONE || (partial && c + LANES > b.dim_conv);
                                 const vec through = partial ? from_channel(b.dim_conv - c) : all(1.f);
@@ -187,7 +192,8 @@ template <class A> class Trunk : public Mixing<A> {
                                     if (passes) A::store(place, A::load(place) + v * through);
                                 }
                             }
-                        });
+                        },
+                        {out, s.stride});
             A::accumulate(mixed + row * s.stride, s.stride, s.stride, dh, hidden, hidden, rows, o.sums[turn].data(),
                           row == begin, o.forms);
         }
@@ -252,9 +258,9 @@ template <class A> class Trunk : public Mixing<A> {
             if (i == 0) continue;
             V *patches = o.patches.data();
             A::multiply(Left<V>{o.chunk.data(), s.stride, s.stride}, rows, s.embed_back,
-                        [&](long r0, long count, long column, const float *sums) {
+                        [&](long r0, long count, long column, long columns, const float *sums) {
                             for (long r = 0; r < count; r++)
-                                for (long j = 0; j < A::width; j += LANES)
+                                for (long j = 0; j < columns; j += LANES)
                                     A::store(patches + (r0 + r) * s.patches.stride + column + j,
                                              take(sums + r * A::width + j));
                         });
