@@ -64,6 +64,7 @@ STUDY = {  # name: what differs from the base
     "overlap, n_div 2": {"embed_overlap": 1, "n_div": 2},
     "overlap, batch 128": {"embed_overlap": 1, "batch_size": 128},
     "overlap, decay 0.15, 30 epochs": {"embed_overlap": 1, "weight_decay": 0.15, "epochs": 30},
+    "overlap, decay 0.3, 22 epochs": {"embed_overlap": 1, "weight_decay": 0.3, "epochs": 22},
     "overlap, drop path 0.1": {"embed_overlap": 1, "drop_path_rate": 0.1},
     "overlap, weight decay 0.5": {"embed_overlap": 1, "weight_decay": 0.5},
     "overlap, weight decay 1": {"embed_overlap": 1, "weight_decay": 1},
@@ -101,6 +102,8 @@ AUGMENTATIONS = {  # the same, for each base: one thing in its augmentation
     "cpu": {
         "overlap, decay 0.3, no cutout, 24 epochs": {
             "embed_overlap": 1, "weight_decay": 0.3, "augment": "altflip,shift=4", "epochs": 24},
+        "overlap, decay 0.3, smaller cutout, 25 epochs": {
+            "embed_overlap": 1, "weight_decay": 0.3, "augment": "altflip,shift=4,cutout=0.2", "epochs": 25},
     },
 }
 
