@@ -52,10 +52,10 @@ template <class A> class Trunk : public Mixing<A> {
         const long piece = chunk_rows(s.patches.stride);
         for (long row = begin; row < end; row += piece) {
             const long rows = lesser(piece, end - row);
+            V *to = s.embedded.data() + row * s.stride;
             gather(o.patches.data(), i, row, rows);
             A::multiply(Left<V>{o.patches.data(), s.patches.stride, s.patches.stride}, rows, s.embed,
-                        storing(s.embedded.data() + row * s.stride, s.stride, o, row == begin),
-                        {s.embedded.data() + row * s.stride, s.stride});
+                        storing(to, s.stride, o, row == begin), {to, s.stride});
         }
         o.rows = end - begin;
         finish_statistics(team, own, *net, t.norm, s.norm, t.dim, s.stride);
