@@ -163,14 +163,31 @@ ROWS = [  # English, Chinese, folder -> cell
 ]
 
 
+def _on_gpu(config):
+    """Share of right answers after a whole training by gpu_recipes.py, with one view of each image."""
+    record = read("gpu_recipes")
+    return next(run["curve"][-1]["accuracy"] for run in record["runs"]
+                if run["config"] == config and run["mixer"] == "pconv"
+                and run["epochs"] == record["configs"][config]["epochs"])
+
+
+def _shipped_inference():
+    for folder in MACHINES:
+        record = read("inference", folder)
+        if _is_shipped(record):
+            return record
+    raise SystemExit("no machine's inference.json has the accuracy of the network that is shipped now; run "
+                     "tests/benchmarks/inference.py --accuracy first")
+
+
 def tables():
     """{file: text between the marks}, in both languages."""
     images = f"{read('cifar10_t0')['runs'][0]['data']['val_images']:,}"
     archive = read("archive")
     theirs, official = archive["mean"], f"{100 * archive['official']['accuracy']:.2f} %"
     here, mirrored = (f"{100 * theirs[views]:.2f} %" for views in (archive["official"]["views"], "mirror"))
-    shipped = next(record for record in (read("inference", folder) for folder in MACHINES) if _is_shipped(record))
-    alone = f"{100 * shipped['accuracy']['eager_top1']:.2f} %"
+    alone = f"{100 * _shipped_inference()['accuracy']['eager_top1']:.2f} %"
+    then, unmixed = (f"{100 * _on_gpu(config):.2f} %" for config in ("notebook", "notebook_without_mixup"))
     before = ("Each on two cores and two threads, contenders in turn within one run; ratios are those of the medians "
               "(LIME and the loader: medians of each turn's ratio); records in `work/results/` and, of the second "
               "machine's speeds, `work/results/zen4/`:",
@@ -180,13 +197,19 @@ def tables():
              f"{images} test images instead of 10,000, which makes it the harder one: "
              f"[airbench94]({AIRBENCH}) has {official} on the official one by its author's record and {here} here, "
              f"both with six views of an image, and {mirrored} here with the mirror image alone "
-             f"({len(archive['runs'])} runs, `work/results/archive.json`). The accuracy is the last epoch's, by the "
-             f"mean over each image and its mirror image (`evaluate(..., flips=True)`); PConv's without: {alone}. "
+             f"({len(archive['runs'])} runs, `work/results/archive.json`). The 2023 notebook's settings (recipe "
+             f"`notebook`: 224 x 224, 100 epochs, PConv), in PyTorch on an H100, have {then} here with one view and "
+             f"{unmixed} without their mixup (1 seed each, `work/results/gpu_recipes.json`). The accuracy is the last "
+             f"epoch's, by the mean over each image and its mirror image (`evaluate(..., flips=True)`); PConv's "
+             f"without: {alone}. "
              "Intel's int8 is of an earlier int8 file, and its T2 in bf16 at batch 32 was disturbed by other work; "
              "Zen 4's T0 in int8 with one image had a slow instance of OpenVINO (`work/README.md`).",
              f"（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {images} 张而不是 10,000 张，因而更难："
              f"[airbench94]({AIRBENCH}) 按其作者的记录在官方压缩包上为 {official}，在此处同样取六个视图为 {here}，"
              f"只取镜像为 {mirrored}（{len(archive['runs'])} 次训练，`work/results/archive.json`）。"
+             "2023 年的 Notebook 的设置（配方 `notebook`：224 x 224，100 轮，PConv）用 PyTorch 在 H100 上训练，"
+             f"此处单个视图为 {then}，去掉其中的 mixup 为 {unmixed}"
+             "（各 1 个随机种子，`work/results/gpu_recipes.json`）。"
              "准确率取自最后一轮，为每张图像与其镜像图的平均（`evaluate(..., flips=True)`）；"
              f"PConv 不取镜像时为 {alone}。Intel 一列的 int8 取自较早的 int8 文件，"
              "T2 的 bf16 批大小 32 一项受其他任务干扰；Zen 4 一列 T0 的 int8 单张一项，OpenVINO 的那个实例偏慢"

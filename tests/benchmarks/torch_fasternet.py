@@ -18,28 +18,51 @@ WIDTHS = {"fasternet_t0": (40, (1, 2, 8, 2), nn.GELU), "fasternet_t2": (96, (1, 
           "fasternet_s": (128, (1, 2, 13, 2), nn.ReLU)}
 
 
-class Block(nn.Module):
-    def __init__(self, dim, act):
+class PConv(nn.Module):
+    def __init__(self, dim):
         super().__init__()
         self.part = dim // 4
         self.conv = nn.Conv2d(self.part, self.part, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        first, rest = torch.split(x, [self.part, x.shape[1] - self.part], dim=1)
+        return torch.cat([self.conv(first), rest], 1)
+
+
+class DWConv(nn.Conv2d):
+    def __init__(self, dim):
+        super().__init__(dim, dim, 3, padding=1, groups=dim, bias=False)
+
+
+MIXERS = {"pconv": PConv, "dwconv": DWConv}
+
+
+class Block(nn.Module):
+    def __init__(self, dim, act, mixer):
+        super().__init__()
+        self.mixer = MIXERS[mixer](dim)
         self.mlp = nn.Sequential(nn.Conv2d(dim, 2 * dim, 1, bias=False), nn.BatchNorm2d(2 * dim), act(),
                                  nn.Conv2d(2 * dim, dim, 1, bias=False))
 
     def forward(self, x):
-        first, rest = torch.split(x, [self.part, x.shape[1] - self.part], dim=1)
-        return x + self.mlp(torch.cat([self.conv(first), rest], 1))
+        return x + self.mlp(self.mixer(x))
 
 
-def build(name, num_classes=1000, patch_size=4):
-    """A variant with random weights."""
+def build(name, num_classes=1000, patch_size=4, merge_sizes=(2, 2, 2), embed_act=False, embed_overlap=0,
+          mixer="pconv"):
+    """A variant with random weights; the arguments are those of ``paddle_fasternet.FasterNet``."""
     dim, depths, act = WIDTHS[name]
-    layers = [nn.Conv2d(3, dim, patch_size, patch_size, bias=False), nn.BatchNorm2d(dim)]
+
+    def patches(channels, width, step):
+        return [nn.Conv2d(channels, width, step + 2 * embed_overlap, step, embed_overlap, bias=False),
+                nn.BatchNorm2d(width)] + [act()] * embed_act
+
+    layers = patches(3, dim, patch_size)
     for stage, depth in enumerate(depths):
         if stage:
-            layers += [nn.Conv2d(dim, 2 * dim, 2, 2, bias=False), nn.BatchNorm2d(2 * dim)]
+            layers += patches(dim, 2 * dim, merge_sizes[stage - 1])
             dim *= 2
-        layers += [Block(dim, act) for _ in range(depth)]
+        layers += [Block(dim, act, mixer) for _ in range(depth)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Conv2d(dim, 1280, 1, bias=False), act(), nn.Flatten(),
                          nn.Linear(1280, num_classes))
 
