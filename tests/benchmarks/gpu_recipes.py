@@ -322,15 +322,18 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="the record; one that exists gets further runs")
     options = parser.parse_args()
     config, device = json.loads(options.config.read_text()), torch.device(options.device)
-    for name in ("early_epochs", "final_epochs"):
-        if config[name]:
-            raise ValueError(f"{options.config}: {name}={config[name]} is not in this script; it must be 0")
+    for name, only in (("model", ("fasternet_t0",)), ("n_div", (4,)), ("drop_path_rate", (None, 0)),
+                       ("early_epochs", (0,)), ("final_epochs", (0,))):  # the larger ones have stochastic depth
+        if config[name] not in only:
+            parser.error(f"{options.config}: {name}={config[name]} is not in this script; it must be {only[0]}")
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True
     data = read_archive(options.data_file)
     record = json.loads(options.out.read_text()) if options.out.exists() else {
         "network": "tests/benchmarks/torch_fasternet.py, bfloat16 by autocast", "configs": {}, "runs": []}
-    record["configs"][options.config.stem] = config
+    if record["configs"].setdefault(options.config.stem, config) != config:
+        parser.error(f"{options.out} has runs of another {options.config.name}; give this one a name of its own")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
         for mixer in options.mixers:
             run = train({**config, "mixer": mixer, "seed": seed}, data, device, epochs=options.epochs)

@@ -9,6 +9,7 @@ A column is a machine: records in work/results/ itself are the first one's, a fo
 machine has no record of is a dash.
 """
 import json
+import statistics
 from pathlib import Path
 
 from paddle_fasternet import History, plots
@@ -164,11 +165,11 @@ ROWS = [  # English, Chinese, folder -> cell
 
 
 def _on_gpu(config):
-    """Share of right answers after a whole training by gpu_recipes.py, with one view of each image."""
+    """(mean accuracy in per cent, number of seeds) of whole trainings by gpu_recipes.py, one view of each image."""
     record = read("gpu_recipes")
-    return next(run["curve"][-1]["accuracy"] for run in record["runs"]
-                if run["config"] == config and run["mixer"] == "pconv"
-                and run["epochs"] == record["configs"][config]["epochs"])
+    found = [run["curve"][-1]["accuracy"] for run in record["runs"] if run["config"] == config
+             and run["mixer"] == "pconv" and run["epochs"] == record["configs"][config]["epochs"]]
+    return f"{100 * statistics.mean(found):.2f} %", len(found)
 
 
 def _shipped_inference():
@@ -187,7 +188,7 @@ def tables():
     theirs, official = archive["mean"], f"{100 * archive['official']['accuracy']:.2f} %"
     here, mirrored = (f"{100 * theirs[views]:.2f} %" for views in (archive["official"]["views"], "mirror"))
     alone = f"{100 * _shipped_inference()['accuracy']['eager_top1']:.2f} %"
-    then, unmixed = (f"{100 * _on_gpu(config):.2f} %" for config in ("notebook", "notebook_without_mixup"))
+    (then, seeds), (unmixed, more) = map(_on_gpu, ("notebook", "notebook_without_mixup"))
     before = ("Each on two cores and two threads, contenders in turn within one run; ratios are those of the medians "
               "(LIME and the loader: medians of each turn's ratio); records in `work/results/` and, of the second "
               "machine's speeds, `work/results/zen4/`:",
@@ -199,9 +200,9 @@ def tables():
              f"both with six views of an image, and {mirrored} here with the mirror image alone "
              f"({len(archive['runs'])} runs, `work/results/archive.json`). The 2023 notebook's settings (recipe "
              f"`notebook`: 224 x 224, 100 epochs, PConv), in PyTorch on an H100, have {then} here with one view and "
-             f"{unmixed} without their mixup (1 seed each, `work/results/gpu_recipes.json`). The accuracy is the last "
-             f"epoch's, by the mean over each image and its mirror image (`evaluate(..., flips=True)`); PConv's "
-             f"without: {alone}. "
+             f"{unmixed} without their mixup ({seeds} / {more} seeds, `work/results/gpu_recipes.json`). The accuracy "
+             "is the last epoch's, by the mean over each image and its mirror image (`evaluate(..., flips=True)`); "
+             f"PConv's without: {alone}. "
              "Intel's int8 is of an earlier int8 file, and its T2 in bf16 at batch 32 was disturbed by other work; "
              "Zen 4's T0 in int8 with one image had a slow instance of OpenVINO (`work/README.md`).",
              f"（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {images} 张而不是 10,000 张，因而更难："
@@ -209,7 +210,7 @@ def tables():
              f"只取镜像为 {mirrored}（{len(archive['runs'])} 次训练，`work/results/archive.json`）。"
              "2023 年的 Notebook 的设置（配方 `notebook`：224 x 224，100 轮，PConv）用 PyTorch 在 H100 上训练，"
              f"此处单个视图为 {then}，去掉其中的 mixup 为 {unmixed}"
-             "（各 1 个随机种子，`work/results/gpu_recipes.json`）。"
+             f"（随机种子数：{seeds} 与 {more}，`work/results/gpu_recipes.json`）。"
              "准确率取自最后一轮，为每张图像与其镜像图的平均（`evaluate(..., flips=True)`）；"
              f"PConv 不取镜像时为 {alone}。Intel 一列的 int8 取自较早的 int8 文件，"
              "T2 的 bf16 批大小 32 一项受其他任务干扰；Zen 4 一列 T0 的 int8 单张一项，OpenVINO 的那个实例偏慢"
