@@ -2,8 +2,7 @@
 
     python tests/benchmarks/report.py
 
-Where both mixers' trainings are on record by the same recipe on the same machine, it draws them over time too:
-cifar10_time.png.
+Where both mixers' trainings are on record by the same recipe, it draws them over time too: cifar10_time.png.
 
 A column is a machine: records in work/results/ itself are the first one's, a folder in it holds another one's. What a
 machine has no record of is a dash.
@@ -28,8 +27,13 @@ def read(name, folder=""):
 
 # ---- a row's cell: (English, Chinese) out of one machine's record ----
 
+def _folder(run):
+    """The machine in ``MACHINES`` that a training ran on."""
+    return "zen4" if run["machine"]["name"].startswith("AMD") else ""
+
+
 def _trained(record, folder):
-    here = [run for run in record["runs"] if run["machine"]["name"].startswith("AMD") == (folder == "zen4")]
+    here = [run for run in record["runs"] if _folder(run) == folder]
     if not here:
         return None
     seeds, epochs = len(record["runs"]), record["runs"][0]["config"]["epochs"]
@@ -233,10 +237,14 @@ def between(text):
 
 def draw_trainings():
     names = {"PConv": "cifar10_t0", "DWConv": "cifar10_t0_dwconv"}
-    machines = {run["machine"]["name"] for name in names.values() for run in read(name)["runs"]}
-    if _recipe(names["PConv"]) == _recipe(names["DWConv"]) and len(machines) == 1:
-        runs = {label: [History(epochs=run["epochs"]) for run in read(name)["runs"]] for label, name in names.items()}
-        plots.save_figure(ROOT / "work" / "results" / "cifar10_time.png", plots.plot_accuracy, runs)
+    if _recipe(names["PConv"]) != _recipe(names["DWConv"]):
+        return
+    runs = {}  # by machine too: seconds of one are not those of another
+    for label, name in names.items():
+        for run in read(name)["runs"]:
+            machine = MACHINES[_folder(run)].split(",")[0]
+            runs.setdefault(f"{label}, {machine}", []).append(History(epochs=run["epochs"]))
+    plots.save_figure(ROOT / "work" / "results" / "cifar10_time.png", plots.plot_accuracy, dict(sorted(runs.items())))
 
 
 def main():
