@@ -1,5 +1,8 @@
 """Settings that belong together, by name: what differs from ``TrainConfig``'s own defaults."""
 
+_CPU = dict(init="he", merge_sizes=(1, 2, 2), embed_overlap=1, optimizer="muon", lr=4e-3, ema_decay=0.998,
+            flip_test=True)
+
 RECIPES = {
     # those of the 2023 notebook
     "notebook": dict(patch_size=4, embed_act=True, image_size=224, epochs=100, lr=1e-3, warmup_epochs=0,
@@ -10,6 +13,7 @@ RECIPES = {
     # two cores and five minutes
     "short": dict(init="he", optimizer="muon", epochs=6, lr=4e-3, flip_test=True),
     # two cores with AVX512-BF16 and an hour
-    "cpu": dict(init="he", merge_sizes=(1, 2, 2), embed_overlap=1, optimizer="muon", epochs=25, lr=4e-3,
-                weight_decay=0.3, augment="altflip,shift=4,cutout=0.2", ema_decay=0.998, flip_test=True),
+    "cpu": dict(_CPU, epochs=25, weight_decay=0.3, augment="altflip,shift=4,cutout=0.2"),
+    # two cores with AMX and an hour
+    "cpu-long": dict(_CPU, epochs=60, weight_decay=0.15, augment="altflip,shift=4,cutout"),
 }

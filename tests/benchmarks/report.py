@@ -14,6 +14,7 @@ from pathlib import Path
 from paddle_fasternet import History, plots
 
 ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = "cifar10_t0_long"  # the record of the network that is shipped
 START, END = "<!-- results -->\n", "<!-- /results -->"
 AIRBENCH = "https://github.com/KellerJordan/cifar10-airbench"
 MACHINES = {"": "Intel Xeon, AMX", "zen4": "AMD EPYC (Zen 4), AVX512-BF16"}  # folder: what to call it
@@ -40,8 +41,10 @@ def _trained(record, folder):
     spread = f" ± {100 * record['stdev']:.2f}" if record["stdev"] is not None else ""
     minutes = " / ".join(f"{run['train_seconds'] / 60:.0f}" for run in here)
     share = f"**{100 * record['mean']:.2f}{spread} %**"
-    return (f"{share} ({seeds} seed{'s' if seeds > 1 else ''}), {epochs} epochs, {minutes} minutes of training",
-            f"{share}（{seeds} 个随机种子），{epochs} 轮，训练 {minutes} 分钟")
+    of_them = (f", {len(here)} of them here", f"，其中 {len(here)} 个在此机器上") if len(here) < seeds else ("", "")
+    return (f"{share} ({seeds} seed{'s' if seeds > 1 else ''}{of_them[0]}), {epochs} epochs, "
+            f"{minutes} minutes of training",
+            f"{share}（{seeds} 个随机种子{of_them[1]}），{epochs} 轮，训练 {minutes} 分钟")
 
 
 def _step(record, setting):
@@ -76,7 +79,7 @@ def _engines(record, model, precision):
 
 def _is_shipped(record):
     """Whether a record of inference.py has the accuracy of the network that is shipped now."""
-    return record["accuracy"].get("weights") == read("cifar10_t0")["shipped"]["weights"]
+    return record["accuracy"].get("weights") == read(SHIPPED)["shipped"]["weights"]
 
 
 def _changed(record):
@@ -141,6 +144,8 @@ ROWS = [  # English, Chinese, folder -> cell
     ("CIFAR-10 (*), T0 from scratch, recipe `cpu`, PConv", "CIFAR-10（*），T0 从头训练，配方 `cpu`，PConv",
      _run("cifar10_t0")),
     ("the same with DWConv", "同上，DWConv", _run("cifar10_t0_dwconv")),
+    ("recipe `cpu-long`, PConv; this network is shipped", "配方 `cpu-long`，PConv；随库附带的即此网络",
+     lambda folder: _trained(read(SHIPPED), folder)),
     ("a training step of T0, 32 x 32, patch_size 2, batch 256, fp32 / bf16",
      "T0 的一个训练步，32 x 32，patch_size 2，批大小 256，fp32 / bf16", _of("train_step", _step, "32/2")),
     ("the same at patch_size 1", "同上，patch_size 1", _of("train_step", _step, "32/1")),
@@ -206,7 +211,7 @@ def tables():
              f"`notebook`: 224 x 224, 100 epochs, PConv), in PyTorch on an H100, have {then} here with one view and "
              f"{unmixed} without their mixup ({seeds} / {more} seeds, `work/results/gpu_recipes.json`). The accuracy "
              "is the last epoch's, by the mean over each image and its mirror image (`evaluate(..., flips=True)`); "
-             f"PConv's without: {alone}. "
+             f"the shipped network's without: {alone}. "
              "Intel's int8 is of an earlier int8 file, and its T2 in bf16 at batch 32 was disturbed by other work; "
              "Zen 4's T0 in int8 with one image had a slow instance of OpenVINO (`work/README.md`).",
              f"（*）所用压缩包不是官方的：图像经过一次 JPEG 压缩，测试图像为 {images} 张而不是 10,000 张，因而更难："
@@ -216,7 +221,7 @@ def tables():
              f"此处单个视图为 {then}，去掉其中的 mixup 为 {unmixed}"
              f"（随机种子数：{seeds} 与 {more}，`work/results/gpu_recipes.json`）。"
              "准确率取自最后一轮，为每张图像与其镜像图的平均（`evaluate(..., flips=True)`）；"
-             f"PConv 不取镜像时为 {alone}。Intel 一列的 int8 取自较早的 int8 文件，"
+             f"随库附带的网络不取镜像时为 {alone}。Intel 一列的 int8 取自较早的 int8 文件，"
              "T2 的 bf16 批大小 32 一项受其他任务干扰；Zen 4 一列 T0 的 int8 单张一项，OpenVINO 的那个实例偏慢"
              "（见 `work/README.md`）。")
     found = {}
