@@ -31,7 +31,7 @@ lint: $(VENV)/test.ready
 	$(VENV)/bin/ruff check .
 
 bench: $(VENV)/test.ready
-	$(VENV)/bin/python tests/benchmarks/data_pipeline.py
+	$(VENV)/bin/python benchmarks/data_pipeline.py
 
 clean:
 	rm -rf .venv .venv-paddle26 build *.egg-info

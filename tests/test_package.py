@@ -78,7 +78,7 @@ def test_both_readmes_show_the_two_commands():
 
 
 def test_every_figure_of_the_readmes_is_on_record(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import report
     for name, table in report.tables().items():
         assert report.between((ROOT / name).read_text(encoding="utf-8")) == table, name

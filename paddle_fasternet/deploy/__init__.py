@@ -1,6 +1,6 @@
 """From a trained network to fast predictions: folding, export, and one predictor over several engines."""
 from .engines import ENGINES, PRECISIONS, offered
-from .export import FORMATS, export
+from .exporter import FORMATS, export
 from .fuse import fuse_conv_bn
 from .onnx_graph import to_onnx
 from .predictor import Predictor

@@ -2,8 +2,8 @@
 from .checkpoint import Run, load_run
 from .config import TrainConfig
 from .evaluation import Evaluation, evaluate
-from .fit import fit
 from .history import History
+from .loop import fit
 from .native import use_native_kernels
 from .recipes import RECIPES
 

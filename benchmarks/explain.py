@@ -1,6 +1,6 @@
 """LIME against InterpretDL's, side by side in one run; how true explanations are to the model; how far seeds differ.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/explain.py --data-file CIFAR10.tar.gz [--out work/results]
+    OMP_NUM_THREADS=2 python benchmarks/explain.py --data-file CIFAR10.tar.gz [--out work/results]
 
 Needs InterpretDL (make interpretdl). Writes explain.json and explain.png.
 
@@ -201,7 +201,7 @@ def main():
     parser.add_argument("--images", type=int, default=200)
     options = parser.parse_args()
     folder = make_folder("out", options.out)
-    record = {"command": f"OMP_NUM_THREADS={machine()['threads']} python tests/benchmarks/explain.py --samples "
+    record = {"command": f"OMP_NUM_THREADS={machine()['threads']} python benchmarks/explain.py --samples "
                          f"{options.samples} --repeats {options.repeats} --images {options.images}",
               "machine": machine()}
     record["speed"] = speed(options.samples, options.repeats)

@@ -93,7 +93,7 @@ def test_options_are_over_a_recipe(tmp_path, monkeypatch):
 
 
 def test_convert(capsys):
-    golden = Path(__file__).parent / "golden" / "paddleclas_tiny.pdparams"
+    golden = Path(__file__).parents[1] / "golden" / "paddleclas_tiny.pdparams"
     assert cli.main(["convert", str(golden), "official.pth"]) == 0
     assert "official.pth: " in capsys.readouterr().out
     assert cli.main(["convert", "official.pth", "back.pdparams"]) == 0
@@ -182,6 +182,6 @@ def test_a_trained_network_is_exported_and_the_export_predicts(capsys, tmp_path)
 
 def test_a_home_folder_in_a_file_to_write(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    golden = Path(__file__).parent / "golden" / "paddleclas_tiny.pdparams"
+    golden = Path(__file__).parents[1] / "golden" / "paddleclas_tiny.pdparams"
     assert cli.main(["convert", str(golden), "~/t0.pth"]) == 0
     assert (tmp_path / "home" / "t0.pth").is_file() and not (tmp_path / "~").exists()

@@ -1,7 +1,7 @@
 """The paper's claims on this device, eager and through Paddle Inference: operators, networks, PConv in ResNet18.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/operators.py [--name operators] [--repeats 20] [--out work/results]
-    python tests/benchmarks/operators.py --compare work/results/a.json work/results/b.json
+    OMP_NUM_THREADS=2 python benchmarks/operators.py [--name operators] [--repeats 20] [--out work/results]
+    python benchmarks/operators.py --compare work/results/a.json work/results/b.json
 
 Writes NAME.json (all figures, the paper's beside them, the verdicts), NAME_roofline.png, and NAME_networks.png. With
 --compare it measures nothing, and writes which conclusions stand in all of the records to operators_compare.json. About
@@ -56,7 +56,7 @@ def compare(paths, folder):
         for (path, record), answer in zip(records.items(), rows[-1]["answers"]):
             print(f"             {path}, {record['machine']['name']}: {answer}")
     write_json(folder / "operators_compare.json", {
-        "command": f"python tests/benchmarks/operators.py --compare {' '.join(map(str, paths))}",
+        "command": f"python benchmarks/operators.py --compare {' '.join(map(str, paths))}",
         "machines": [record["machine"] for record in records.values()], "conclusions": rows})
 
 
@@ -82,7 +82,7 @@ def main():
     resnet = paddle.vision.models.resnet18()
     swapped = {"resnet18": (resnet, 224), "resnet18 with PConv": (replace_conv(resnet).model, 224)}
     record = {
-        "command": f"OMP_NUM_THREADS={threads} python tests/benchmarks/operators.py --name {options.name}",
+        "command": f"OMP_NUM_THREADS={threads} python benchmarks/operators.py --name {options.name}",
         "machine": machine(), "batch_size": batch, "repeats": options.repeats,
         "batchnorm_folded": {engine: engine != "eager" for engine in ENGINES},
         "peak": peak, "operators": rows, "verdicts": verdicts(rows), "networks": {}, "claims": {}, "replaced": {}}

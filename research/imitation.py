@@ -1,6 +1,6 @@
 """Can cheap operators do what trained 3 x 3 convolutions do? A network with dense mixers is trained, then imitated.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/imitation.py [--data-file CIFAR10.tar.gz] [--run FOLDER]
+    OMP_NUM_THREADS=2 python research/imitation.py [--data-file CIFAR10.tar.gz] [--run FOLDER]
 
 Writes imitation.json and imitation.png: where the weight of the trained 3 x 3 filters lies, stage by stage, and the
 test error of each operator that imitates the last 3 x 3 convolution of a stage on the maps that it sees, over seeds,
@@ -71,7 +71,7 @@ def main():
                   f"{rows[-1]['error']:.4f} of the variance ({min(errors):.4f} to {max(errors):.4f})")
     trained = f"--run {options.run}" if options.run else f"--images {options.images} --epochs {options.epochs}"
     write_json(folder / "imitation.json", {
-        "command": f"python tests/benchmarks/imitation.py {trained} --steps {options.steps} --seeds {options.seeds}",
+        "command": f"python research/imitation.py {trained} --steps {options.steps} --seeds {options.seeds}",
         "machine": machine(), "data": run.data, "config": run.config.to_dict(),
         "accuracy": run.history.epochs[-1]["val_acc"], "train_seconds": run.history.epochs[-1]["seconds"],
         "groups": "the largest common divisor of the channels and 16", "positions": positions, "rows": rows})

@@ -14,7 +14,7 @@ from paddle_fasternet import TrainConfig, fit, load_run
 from paddle_fasternet.data import Loader
 from paddle_fasternet.model import VARIANTS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32)
 QUICK = dict(epochs=2, batch_size=8, lr=4e-3, augment="none", warmup_epochs=0.5, drop_path_rate=0.0)
 

@@ -1,6 +1,6 @@
 """FasterNet's inference beside other engines', in turn within one run; writes work/results/inference.json and .png.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/inference.py --torch-python PYTHON_THAT_HAS_TORCH
+    OMP_NUM_THREADS=2 python benchmarks/inference.py --torch-python PYTHON_THAT_HAS_TORCH
 
 Batch 1 is latency: one image, nothing else in flight. Batch 32 is throughput. Every peer runs at the setting that its
 own documentation advises: OpenVINO with the latency hint for one image, and for batches with both hints, the throughput
@@ -275,7 +275,7 @@ def main():
         mixers = mixer_rows(folder, options.models[:2], options.repeats)
         accuracy = accuracy_rows(folder, options.data_file)
     macs = {name: count_macs(network(name)) for name in options.models}
-    content = {"command": f"OMP_NUM_THREADS={machine()['threads']} python tests/benchmarks/inference.py --models "
+    content = {"command": f"OMP_NUM_THREADS={machine()['threads']} python benchmarks/inference.py --models "
                           f"{' '.join(options.models)} --batches {' '.join(map(str, options.batches))} --repeats "
                           f"{options.repeats}{' --torch-python PYTHON' if options.torch_python else ''}",
                "machine": machine(), "macs": macs, "repeats": options.repeats, "summary": summary(rows), "rows": rows,

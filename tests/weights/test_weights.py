@@ -27,8 +27,8 @@ from paddle_fasternet.weights import (
 )
 from paddle_fasternet.weights.write import write_arrays
 
-GOLDEN = Path(__file__).with_name("golden")
-REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
+GOLDEN = Path(__file__).parents[1] / "golden"
+REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 PADDLECLAS = str(GOLDEN / "paddleclas_tiny.pdparams")
 TINY = dict(embed_dim=16, depths=(1, 1, 2, 1), feature_dim=64, act_layer=nn.GELU, num_classes=10, drop_path_rate=0.0)
 TINY_LS = dict(embed_dim=24, depths=(1, 2, 1, 1), feature_dim=32, num_classes=7, layer_scale_init_value=0.3, n_div=3)

@@ -1,6 +1,6 @@
 """What a long training holds on to: memory, threads and open files over 2,000 steps.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/long_run.py
+    OMP_NUM_THREADS=2 python tests/soak/long_run.py
 
 Everything that keeps state is on: averaged weights, stochastic depth, mixing augmentation, checkpoints, an evaluation
 and the files of an epoch every 100 steps. Writes work/results/long_run.json and fails where memory grows.
@@ -64,7 +64,7 @@ def main():
     print(f"{options.steps} steps: {memory[0] / 1e6:.0f} MB after 100 steps, {memory[-1] / 1e6:.0f} MB at the end, "
           f"{growth / 1e6:.1f} MB of it in the second half; held before {before}, within {inside[-1]}, after {after}")
     write_json(Path(options.out) / "long_run.json", {
-        "command": "OMP_NUM_THREADS=2 python tests/benchmarks/long_run.py", "machine": machine(),
+        "command": "OMP_NUM_THREADS=2 python tests/soak/long_run.py", "machine": machine(),
         "config": config.to_dict(), "data": "digits", "steps": options.steps,
         "bytes_every_100_steps": memory, "growth_in_second_half": growth, "held_before": before,
         "held_within": inside[-1], "held_after": after})

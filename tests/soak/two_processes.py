@@ -1,6 +1,6 @@
 """Two processes against one at the same total batch: losses side by side, and what happens when one process is killed.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/two_processes.py
+    OMP_NUM_THREADS=1 python tests/soak/two_processes.py
 
 Both use one thread a process. Once with BatchNorm, whose statistics are of each process's part of a batch, and once
 with a normalisation of each image by itself, where nothing may differ. Writes work/results/two_processes.json and .png.
@@ -86,7 +86,7 @@ def main():
                     "val_acc": history["record"]["val"]["acc"],
                     "images_per_second": [round(epoch["images_per_second"], 1) for epoch in history["epochs"]]}
         killed = kill_one(root)
-    record = {"command": "OMP_NUM_THREADS=1 python tests/benchmarks/two_processes.py", "machine": machine(),
+    record = {"command": "OMP_NUM_THREADS=1 python tests/soak/two_processes.py", "machine": machine(),
               "config": TrainConfig(**CONFIG).to_dict(), "data": "digits", "one_process_is_killed": killed}
     for norm in NORMS:
         one, two = results[norm, 1], results[norm, 2]

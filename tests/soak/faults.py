@@ -1,6 +1,6 @@
 """Wrong input of every kind to all that is public, damaged files to all that reads, and what is held on to.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/faults.py
+    OMP_NUM_THREADS=2 python tests/soak/faults.py
 
 Every parameter of every public name, and every option of every command, gets a list of wrong values in turn while the
 others stay sound. A call may work; otherwise it must raise, from this library's own code, an error that names the
@@ -331,7 +331,7 @@ def broken(content, rng):
 
 def fuzz(root, explanation, count):
     """Yield (reader, Counter of outcomes, findings)."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "weights"))
     from test_weights_fuzz import cut_out, exchange, flip, flip_bit, insert, truncate
     damages = (flip, flip_bit, truncate, cut_out, insert, exchange)
     from PIL import Image
@@ -445,7 +445,7 @@ def main():
     options = parser.parse_args()
     parts, out = options.parts.split(","), Path(options.out).resolve()
     before = json.loads((out / "faults.json").read_text()) if (out / "faults.json").exists() else {}
-    record = {**before, "command": "python tests/benchmarks/faults.py", "machine": machine()}
+    record = {**before, "command": "python tests/soak/faults.py", "machine": machine()}
     findings = []
     with tempfile.TemporaryDirectory() as root:
         root = Path(root)

@@ -1,7 +1,7 @@
 """Does PaddleX open an exported network as it is, and answer the same? Writes work/results/paddlex.json.
 
     pip install -e ".[cpu,paddlex]"
-    python tests/benchmarks/paddlex_agreement.py --data-file cifar-10-python.tar.gz
+    python benchmarks/paddlex_agreement.py --data-file cifar-10-python.tar.gz
 
 Then on the command line: paddlex --pipeline work/export/pipeline.yaml --input IMAGE --save_path FOLDER
 """
@@ -43,7 +43,7 @@ def main():
         "pipeline_name": "image_classification", "SubModules": {"ImageClassification": {
             "module_name": "image_classification", "model_name": "FasterNet-T0", "model_dir": str(folder.resolve()),
             "batch_size": 4, "topk": 3}}}, indent=1) + "\n", encoding="utf-8")
-    record = {"command": "python tests/benchmarks/paddlex_agreement.py", "machine": machine(), "images": len(ours),
+    record = {"command": "python benchmarks/paddlex_agreement.py", "machine": machine(), "images": len(ours),
               "same_top1": int((ours == theirs).sum()), "versions": {
                   name: importlib.metadata.version(name) for name in ("paddlex", "paddlepaddle", "numpy")},
               "opencv": sorted(f"{each.metadata['Name']} {each.version}" for each in importlib.metadata.distributions()

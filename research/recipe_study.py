@@ -1,7 +1,7 @@
 """What each ingredient of a recipe gives: short trainings on CIFAR-10 that differ from a base in one setting.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/recipe_study.py --data-file cifar-10-python.tar.gz --only base adamw
-    OMP_NUM_THREADS=2 python tests/benchmarks/recipe_study.py --data-file cifar-10-python.tar.gz --base overfitting \
+    OMP_NUM_THREADS=2 python research/recipe_study.py --data-file cifar-10-python.tar.gz --only base adamw
+    OMP_NUM_THREADS=2 python research/recipe_study.py --data-file cifar-10-python.tar.gz --base overfitting \
         --only base "n_div 2" --images 25000
 
 The base "short" is the recipe of that name. With "overfitting", on half of the images, accuracy on the test images
@@ -179,7 +179,7 @@ def main():
                    "train_images": len(train_set), **train(config, train_set, test_set, folder)}
             content = read(path)  # again: another study may have written in the meantime
             content["runs"].append(json.loads(json.dumps(run)))
-            content["command"] = "python tests/benchmarks/recipe_study.py --data-file FILE --base BASE --only NAME"
+            content["command"] = "python research/recipe_study.py --data-file FILE --base BASE --only NAME"
             write_json(path, content)
             shutil.rmtree(folder)
             print(f"{name}, seed {seed}: {run['accuracy']:.2%} in {run['seconds']:.0f} s", flush=True)

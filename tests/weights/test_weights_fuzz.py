@@ -15,8 +15,8 @@ from paddle import nn
 from paddle_fasternet.model import FasterNet
 from paddle_fasternet.weights import load_weights
 
-GOLDEN = Path(__file__).with_name("golden")
-REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
+GOLDEN = Path(__file__).parents[1] / "golden"
+REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 COUNT = int(os.environ.get("FUZZ_COUNT", 150))
 TINY = dict(embed_dim=16, depths=(1, 1, 2, 1), feature_dim=64, act_layer=nn.GELU, num_classes=10, embed_act=True)
 TINY_LS = dict(embed_dim=24, depths=(1, 2, 1, 1), feature_dim=32, num_classes=7, layer_scale_init_value=0.3, n_div=3)

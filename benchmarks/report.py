@@ -1,6 +1,6 @@
 """Write the README's figures out of work/results/, so that no number there is without its record.
 
-    python tests/benchmarks/report.py
+    python benchmarks/report.py
 
 Where both mixers' trainings are on record by the same recipe, it draws them over time too: cifar10_time.png.
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from paddle_fasternet import History, plots
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = "cifar10_t0_long"  # the record of the network that is shipped
 START, END = "<!-- results -->\n", "<!-- /results -->"
 AIRBENCH = "https://github.com/KellerJordan/cifar10-airbench"
@@ -186,7 +186,7 @@ def _shipped_inference():
         if _is_shipped(record):
             return record
     raise SystemExit("no machine's inference.json has the accuracy of the network that is shipped now; run "
-                     "tests/benchmarks/inference.py --accuracy first")
+                     "benchmarks/inference.py --accuracy first")
 
 
 def tables():

@@ -1,7 +1,7 @@
 """FasterNet in PyTorch, to be timed beside ours; started by other scripts, with a Python that has torch.
 
-    python tests/benchmarks/torch_fasternet.py infer fasternet_t0 224 32 bf16 2 --layout=compiled
-    python tests/benchmarks/torch_fasternet.py train fasternet_t0 32 256 fp32 2 --patch-size=2 --classes=10
+    python research/torch_fasternet.py infer fasternet_t0 224 32 bf16 2 --layout=compiled
+    python research/torch_fasternet.py train fasternet_t0 32 256 fp32 2 --patch-size=2 --classes=10
 
 The numbers are the images' side, the batch and the threads; bf16 is autocast. Each line on its standard input asks for
 one timed call; the answer is a line with its seconds. Training is a whole step: forward, loss with smoothing, backward,

@@ -1,6 +1,6 @@
 """Kill a training with SIGKILL at random moments, resume it, and hold its end against that of one left alone.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/kill_and_resume.py
+    OMP_NUM_THREADS=2 python tests/soak/kill_and_resume.py
 
 Writes work/results/kill_and_resume.json: for each kill what was going on, how many steps were done and how many of them
 were lost; whether the final weights, the best weights and the history are equal, bit for bit; what a checkpoint costs.
@@ -28,13 +28,13 @@ CONFIG = dict(epochs=2, batch_size=32, patch_size=4, augment="shift=3,mixup,cutm
 TRAIN, TEST = 640, 1400  # images; many to evaluate, so that kills meet that too
 CHECKPOINT_SECONDS = 0.3
 PHASES = ("starting", "step", "between steps", "evaluation", "writing")
-COMMAND = "OMP_NUM_THREADS=2 python tests/benchmarks/kill_and_resume.py"
+COMMAND = "OMP_NUM_THREADS=2 python tests/soak/kill_and_resume.py"
 
 
 def child(folder, board_path):
     """Train in ``folder`` and keep two numbers in a shared file that outlives a kill: phase, steps done."""
     board = np.memmap(board_path, np.int64, "r+", shape=2)
-    fit_module = sys.modules["paddle_fasternet.training.fit"]
+    fit_module = sys.modules["paddle_fasternet.training.loop"]
     fit_module._LEAST_SHARE = 0  # as often as asked for, so that a kill meets the writing too
 
     def during(phase, function):
@@ -158,7 +158,7 @@ def checkpoint_cost(root, repeats=20):
     """Bytes of T0's checkpoint with averaged weights, and seconds to write one: median and quartiles."""
     images, _ = load_dataset("digits")
     seconds, sizes = [], []
-    run = sys.modules["paddle_fasternet.training.fit"]._Run
+    run = sys.modules["paddle_fasternet.training.loop"]._Run
     save = run.save
 
     def timed(self):
@@ -173,7 +173,7 @@ def checkpoint_cost(root, repeats=20):
     run.save = save
     low, median, high = np.percentile(seconds, (25, 50, 75)).round(4).tolist()
     return {"bytes": sizes[-1], "seconds": {"median": median, "low": low, "high": high, "repeats": len(seconds)},
-            "share_at_most": 1 / sys.modules["paddle_fasternet.training.fit"]._LEAST_SHARE}
+            "share_at_most": 1 / sys.modules["paddle_fasternet.training.loop"]._LEAST_SHARE}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Torch:
     """
 
     def __init__(self, python, task, name, size, batch, precision, **options):
-        script = Path(__file__).with_name("torch_fasternet.py")
+        script = Path(__file__).parents[1] / "research" / "torch_fasternet.py"
         given = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
         self._process = subprocess.Popen(
             [python, "-W", "ignore", str(script), task, name, str(size), str(batch), precision, str(THREADS), *given],

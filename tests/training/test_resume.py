@@ -183,7 +183,7 @@ def test_a_process_that_is_really_killed(tiny_set, tmp_path, uninterrupted):
     np.savez(tmp_path / "set.npz", images=tiny_set.images, labels=tiny_set.labels)
     (tmp_path / "script.py").write_text(SCRIPT.format(small=SMALL, config=QUICK))
     log = tmp_path / "run" / "log.jsonl"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     process = subprocess.Popen([sys.executable, "script.py", "set.npz", "run"], cwd=tmp_path, env=environment)
     try:
         while not log.exists() or log.read_text().count("\n") < 7:

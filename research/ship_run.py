@@ -1,6 +1,6 @@
 """Make a finished run the network that the package ships as pretrained="cifar10".
 
-    python tests/benchmarks/ship_run.py work/t0-cifar10 --record work/results/cifar10_t0.json
+    python research/ship_run.py work/t0-cifar10 --record work/results/cifar10_t0.json
 
 Matrices are stored in float16, which halves the file, and read as float32; how many of the test images then get another
 answer is measured and goes into the record. Nothing is changed where the file is too large or the accuracy suffers.

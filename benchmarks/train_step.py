@@ -1,6 +1,6 @@
 """Training steps of FasterNet-T0: ours, Paddle's eager way, PyTorch; writes work/results/train_step.json.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/train_step.py --torch-python PYTHON_THAT_HAS_TORCH
+    OMP_NUM_THREADS=2 python benchmarks/train_step.py --torch-python PYTHON_THAT_HAS_TORCH
 
 A step is all that ``fit`` does with a batch in memory: forward, loss with smoothing, backward, AdamW (or Muon, which
 PyTorch is not asked for). Contenders take turns; PyTorch, by the few lines of ``torch_fasternet.py``, has a process of
@@ -100,7 +100,7 @@ def main():
         found, (more, seen) = rows_of(setting, options.repeats, options.torch_python, options.layouts)
         rows, refused, versions = rows + found, refused + more, versions | seen
     write_json(out / "train_step.json", {
-        "command": f"OMP_NUM_THREADS={THREADS} python tests/benchmarks/train_step.py --repeats {options.repeats} "
+        "command": f"OMP_NUM_THREADS={THREADS} python benchmarks/train_step.py --repeats {options.repeats} "
                    f"--settings {' '.join(options.settings)} --layouts {' '.join(options.layouts)} "
                    "--torch-python PYTHON",
         "machine": {**machine(), "torch": ", ".join(sorted(versions))}, "settings": {

@@ -1,6 +1,6 @@
 """Our loader against paddle.vision.transforms with DataLoader, side by side in one run.
 
-    python tests/benchmarks/data_pipeline.py [--data-file CIFAR10.tar.gz] [--out work/results]
+    python benchmarks/data_pipeline.py [--data-file CIFAR10.tar.gz] [--out work/results]
 
 Writes data_pipeline.json (images/s: median and quartiles of contenders measured in turn; statistics of both outputs)
 and data_pipeline.png (images of both).
@@ -118,7 +118,7 @@ def main():
     plots.save_figure(folder / "data_pipeline.png", plots.show_images, np.clip((shown - low) / (high - low), 0, 1),
                       4, 8, gt=["ours"] * 16 + ["paddle.vision"] * 16, scale=0.9)
     write_json(folder / "data_pipeline.json", {
-        "command": "python tests/benchmarks/data_pipeline.py", "machine": machine(),
+        "command": "python benchmarks/data_pipeline.py", "machine": machine(),
         "data": train.source, "batch_size": BATCH, "repeats": REPEATS, "rates": rates,
         "ratio_at_224": round(float(ratio), 2),
         "statistics": {"ours": our_figures, "paddle.vision (PIL)": their_figures}})

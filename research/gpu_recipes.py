@@ -2,7 +2,7 @@
 
     python -c "import json; from paddle_fasternet.training import TrainConfig; \\
         print(json.dumps(TrainConfig.recipe('notebook').to_dict()))" > notebook.json
-    python tests/benchmarks/gpu_recipes.py notebook.json --data-file cifar-10-python.tar.gz \\
+    python research/gpu_recipes.py notebook.json --data-file cifar-10-python.tar.gz \\
         --out work/results/gpu_recipes.json
 
 The first argument is a ``config.json``, as every run has one. Needs torch and numpy, no Paddle: the network is that of
@@ -34,7 +34,7 @@ NEWTON_SCHULZ, MOMENTUM, SIZE_OF_ADAMW = (3.4445, -4.7750, 2.0315), 0.95, 0.2
 
 def read_archive(path):
     """{"train" or "test": (uint8 [N, 3, 32, 32], int64 [N])}, by the package's reader that runs no pickle."""
-    source = Path(__file__).parents[2] / "paddle_fasternet" / "safe_pickle.py"
+    source = Path(__file__).parents[1] / "paddle_fasternet" / "safe_pickle.py"
     spec = importlib.util.spec_from_file_location("safe_pickle", source)
     safe_pickle = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(safe_pickle)
@@ -330,7 +330,7 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = True
     data = read_archive(options.data_file)
     record = json.loads(options.out.read_text()) if options.out.exists() else {
-        "network": "tests/benchmarks/torch_fasternet.py, bfloat16 by autocast", "configs": {}, "runs": []}
+        "network": "research/torch_fasternet.py, bfloat16 by autocast", "configs": {}, "runs": []}
     if record["configs"].setdefault(options.config.stem, config) != config:
         parser.error(f"{options.out} has runs of another {options.config.name}; give this one a name of its own")
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """Put finished runs of one recipe on record: settings, machine, history, accuracy over seeds, and their curves.
 
     paddle-fasternet train --data cifar10 --recipe cpu --seed 0 --out work/t0-0
-    python tests/benchmarks/record_run.py work/t0-0 --name cifar10_t0
-    python tests/benchmarks/record_run.py work/t0-1 --name cifar10_t0 --add     # another seed, another day
+    python research/record_run.py work/t0-0 --name cifar10_t0
+    python research/record_run.py work/t0-1 --name cifar10_t0 --add     # another seed, another day
 
 Writes work/results/NAME.json and, unless it adds to what is there, NAME.png (curves) and NAME_predictions.png of the
 first run.
