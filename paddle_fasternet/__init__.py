@@ -12,8 +12,10 @@ except ModuleNotFoundError as error:
         "paddlepaddle; with an NVIDIA GPU: https://www.paddlepaddle.org.cn/en/install/quick gives the command"
     ) from error
 
+from .bundle import Classifier
 from .data import get_cifar10_labels, load_dataset
 from .deploy import Predictor, export, fuse_conv_bn
+from .evaluation import evaluate
 from .explain import LimeExplainer
 from .layers import DropPath, DWConv, PConv, drop_path
 from .losses import LabelSmoothingCrossEntropy
@@ -31,15 +33,15 @@ from .model import (
 )
 from .operators import replace_conv
 from .plots import plot_learning_curve, show_images
-from .training import History, TrainConfig, evaluate, fit, load_run
+from .training import History, TrainConfig, fit, load_run
 from .weights import load_weights, save_weights
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "DWConv", "DropPath", "FasterNet", "FasterNetBlock", "History", "LabelSmoothingCrossEntropy", "LimeExplainer",
-    "PConv", "Predictor", "TrainConfig", "create_model", "drop_path", "evaluate", "export", "fasternet_l",
-    "fasternet_m", "fasternet_s", "fasternet_t0", "fasternet_t1", "fasternet_t2", "fit", "fuse_conv_bn",
+    "Classifier", "DWConv", "DropPath", "FasterNet", "FasterNetBlock", "History", "LabelSmoothingCrossEntropy",
+    "LimeExplainer", "PConv", "Predictor", "TrainConfig", "create_model", "drop_path", "evaluate", "export",
+    "fasternet_l", "fasternet_m", "fasternet_s", "fasternet_t0", "fasternet_t1", "fasternet_t2", "fit", "fuse_conv_bn",
     "get_cifar10_labels", "list_models", "load_dataset", "load_run", "load_weights", "plot_learning_curve",
     "replace_conv", "save_weights", "show_images",
 ]

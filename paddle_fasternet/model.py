@@ -13,7 +13,7 @@ from paddle import nn
 
 from ._check import check_choice, check_number, check_sizes, check_type
 from .layers import DropPath, make_mixer
-from .weights import load_pretrained, shipped_arguments
+from .weights import bundle_of, load_pretrained, shipped_arguments
 
 INITS = ("paper", "he")
 
@@ -147,6 +147,7 @@ class FasterNet(nn.Layer):
         ValueError: an argument is out of range, or the input is smaller than the network's stride.
     """
 
+    pretrained_facts = None  # what ``bundle`` is made of
     kernels = None  # what computes the features in training instead of Paddle's layers: training.use_native_kernels
 
     def __init__(self, in_channels=3, num_classes=1000, embed_dim=96, depths=(1, 2, 8, 2), mlp_ratio=2.0, n_div=4,
@@ -203,6 +204,19 @@ class FasterNet(nn.Layer):
                 nn.initializer.Normal(std=(2 / inputs) ** 0.5 if he else 0.02)(layer.weight)
                 if layer.bias is not None:
                     nn.initializer.Constant(0.0)(layer.bias)
+
+    @property
+    def bundle(self):
+        """The ``Classifier`` of a pretrained network: its preprocessing and, while its head is the pretrained one, its
+        class names. None for other networks, and after ``load_weights`` or ``set_state_dict``.
+        """
+        return bundle_of(self)
+
+    def set_state_dict(self, state_dict, *args, **kwargs):
+        self.pretrained_facts = None  # they were those of other weights
+        return super().set_state_dict(state_dict, *args, **kwargs)
+
+    set_dict = load_dict = set_state_dict
 
     def _check_input(self, x):
         check_type("input", x, paddle.Tensor)

@@ -3,6 +3,7 @@ from .engines import ENGINES, PRECISIONS, offered
 from .exporter import FORMATS, export
 from .fuse import fuse_conv_bn
 from .onnx_graph import to_onnx
-from .predictor import Predictor
+from .predictor import Predictor, start_fastest
 
-__all__ = ["ENGINES", "FORMATS", "PRECISIONS", "Predictor", "export", "fuse_conv_bn", "offered", "to_onnx"]
+__all__ = ["ENGINES", "FORMATS", "PRECISIONS", "Predictor", "export", "fuse_conv_bn", "offered", "start_fastest",
+           "to_onnx"]

@@ -39,7 +39,8 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
     """Write a network, BatchNorm folded, for use elsewhere; nothing of it stays if anything goes wrong.
 
     Args:
-        model: what ``load_run`` returned, which knows all the rest by itself, or a network.
+        model: what ``load_run`` returned, a ``Classifier`` or a pretrained network, which know all the rest by
+            themselves, or another network.
         out_dir: folder for ``export.json`` and the formats' files; ``Predictor(out_dir)`` opens it.
         image_size: side of the square input in pixels.
         formats: "paddle": ``inference.json`` (Paddle 2.6: ``.pdmodel``) and ``inference.pdiparams``, input "x" float32

@@ -1,19 +1,19 @@
 """The files that engines read: of a folder that ``export`` left, or made on demand from a network in memory."""
+import dataclasses
 import hashlib
 import importlib.util
 import json
-import math
 import os
 import shutil
 import tempfile
 import weakref
 from pathlib import Path
 
-import numpy as np
 import paddle
 from paddle import nn
 
 from .._check import check_number
+from ..bundle import Classifier, channel_values
 from ..layers import DropPath, PConv
 from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage, patch_shape
 from .fuse import fuse_conv_bn
@@ -23,52 +23,24 @@ INDEX = "export.json"
 PADDLE, ONNX, INT8 = "inference", "model.onnx", "model_int8.onnx"
 INT8_OPENVINO = "model_int8.xml", "model_int8.bin"
 
-# What PaddleClas's ImageNet-1k weights expect, in 0..255.
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-
 
 class NetworkFiles:
     """A network in memory, folded; its files are written to a temporary folder when an engine asks for them.
 
     Args:
-        source: a network (Layer), or what ``load_run`` returned, which knows all the rest by itself.
-        image_size: side of the square input.
-        mean, std: of each channel, in 0..255; None takes ImageNet's.
-        class_names: of the outputs; None numbers them.
+        source, image_size, mean, std, class_names: see ``Classifier.of``.
     """
 
     accuracy = {}
 
     def __init__(self, source, image_size=None, mean=None, std=None, class_names=None):
-        run = None if isinstance(source, nn.Layer) else source
-        if run is source and not all(hasattr(run, name) for name in ("model", "preprocess", "class_names")):
-            raise TypeError(f"{type(source).__name__} is neither a network, nor what load_run returned, nor a folder")
-        if run is not None:
-            image_size = run.config.image_size if image_size is None else image_size
-            mean, std = run.preprocess.mean.ravel() if mean is None else mean, (
-                run.preprocess.std.ravel() if std is None else std)
-            class_names = run.class_names if class_names is None else class_names
-        self.network = fuse_conv_bn(source if run is None else run.model)
-        if class_names is not None and (isinstance(class_names, (str, bytes)) or not np.iterable(class_names)):
-            raise TypeError(f"class_names={class_names!r} must be a list of names")
-        if image_size is None:
-            raise ValueError("image_size=None: a network does not know it; give the side of its input in pixels")
-        self.image_size = check_number("image_size", image_size, low=1, integer=True)
-        self.mean, self.std = channel_values("mean", mean, IMAGENET_MEAN), channel_values("std", std, IMAGENET_STD)
-        if run is None:
-            check_range(self.mean, self.std)
-        if len(self.mean) == len(self.std) == 1:  # one for all channels
-            channels = getattr(self.network, "in_channels", 1)
-            self.mean, self.std = self.mean * channels, self.std * channels
-        if len(self.mean) != len(self.std) or min(self.std) <= 0:
-            raise ValueError(f"mean={self.mean} and std={self.std} must have one value for each channel, std above 0")
-        with paddle.no_grad():
-            outputs = self.network(paddle.zeros([1, len(self.mean), self.image_size, self.image_size])).shape
-        if len(outputs) != 2:
-            raise ValueError(f"the network's outputs have the shape {outputs}; it must be [N, classes]")
-        self.class_names = tuple(map(str, class_names if class_names is not None else range(outputs[1])))
-        if len(self.class_names) != outputs[1]:
-            raise ValueError(f"class_names has {len(self.class_names)} names for a network of {outputs[1]} outputs")
+        self.classifier = classifier = Classifier.of(source, image_size, mean, std, class_names)
+        self.network = fuse_conv_bn(classifier.model)
+        self.image_size, self.class_names = classifier.image_size, classifier.class_names
+        self.mean, self.std = list(classifier.mean), list(classifier.std)
+        outputs = dataclasses.replace(classifier, model=self.network).count_outputs()
+        if len(self.class_names) != outputs:
+            raise ValueError(f"class_names has {len(self.class_names)} names for a network of {outputs} outputs")
         self._folder = None
 
     def layer(self):
@@ -271,25 +243,6 @@ def paddle_files(folder):
 def write_onnx(network, path, image_size, channels):
     """A folded network as an ONNX file."""
     Path(path).write_bytes(to_onnx(network, (channels, image_size, image_size)).SerializeToString())
-
-
-def channel_values(argument, values, default=None):
-    """Floats for each channel; ValueError or TypeError where they are not finite numbers."""
-    if values is None:
-        values = default
-    try:
-        values = [float(value) for value in np.asarray(values, float).ravel()]
-    except (TypeError, ValueError):
-        raise TypeError(f"{argument}={values!r} must hold a number for each channel, in 0..255") from None
-    if not values or not all(map(math.isfinite, values)):
-        raise ValueError(f"{argument}={values!r} must hold a finite number for each channel, in 0..255")
-    return values
-
-
-def check_range(mean, std):
-    """Raise ValueError where mean and std are plainly those of images 0..1, as torchvision has them."""
-    if 0 < max(mean) <= 1 and max(std) <= 1:
-        raise ValueError(f"mean={list(mean)} and std={list(std)} are those of images 0..1; multiply both by 255")
 
 
 def sha256(path):

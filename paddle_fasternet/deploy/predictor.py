@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,15 +34,15 @@ class Predictor:
     """Classify images.
 
     Args:
-        source: the folder that ``export`` left, what ``load_run`` returned, or a network.
+        source: the folder that ``export`` left, what ``load_run`` returned, a ``Classifier``, or a network.
         engine: "eager", "paddle" (Paddle Inference), "openvino", "onnxruntime", "native" (this library's own kernels),
             or "auto": the fastest of those that are installed, measured on this machine once and then remembered in
             ``~/.cache/paddle_fasternet/engines.json``.
         precision: "fp32", "bf16", "int8", or "auto": the fastest of fp32 and those that, by the export's record, cost
             at most 0.3 points of accuracy and change at most one answer in a hundred.
         threads: of the engine; None takes all cores of this process. "eager" has Paddle's (``OMP_NUM_THREADS``).
-        image_size, mean, std, class_names: for a network, which does not know them: side of the input, statistics of
-            each channel in 0..255 (None: ImageNet's), names of the outputs (None: numbers).
+        image_size, mean, std, class_names: for a network, which does not know them unless it is pretrained: side of
+            the input, statistics of each channel in 0..255 (None: ImageNet's), names of the outputs (None: numbers).
 
     Attributes: ``engine`` and ``precision`` chosen, ``threads``, ``image_size``, ``mean``, ``std``, ``class_names``.
 
@@ -191,6 +192,25 @@ class Predictor:
         facts = [machine(), self.threads, self.image_size, self._files.signature(), candidates,
                  {name: _version(name) for _, name in ENGINES.values() if name}]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+# Engines from the fastest to the slowest as a rule, for where measuring would take longer than it gains.
+_AS_A_RULE = ("native", "paddle")
+
+
+def start_fastest(classifier, threads=None):
+    """A ``Predictor`` at fp32 with the engine that as a rule is the fastest for this network; None: Paddle's layers.
+
+    An engine that ends in anything but a refusal has a bug, of which a warning tells, and the next one is tried.
+    """
+    for engine in filter(offered, _AS_A_RULE if paddle.get_device() == "cpu" else ()):
+        try:
+            return Predictor(classifier, engine, "fp32", threads)
+        except ValueError:
+            continue
+        except Exception as error:  # of any kind: the next one computes the same
+            warnings.warn(f"engine {engine} failed and is not used: {type(error).__name__}: {error}", stacklevel=2)
+    return None
 
 
 def softmax(logits):

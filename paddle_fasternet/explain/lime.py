@@ -137,9 +137,10 @@ class LimeExplainer:
     """Explains the predictions of a network, or of any function from images to probabilities.
 
     Args:
-        model_or_predict_fn: a network (``nn.Layer`` on [N, 3, H, W]), a ``Predictor``, or a function from uint8
-            [N, H, W, 3] to probabilities [N, K].
-        mean, std: of a network's input, 0..255; only for a network.
+        model_or_predict_fn: a ``Classifier``, what ``load_run`` returned, a pretrained network or a ``Predictor``, all
+            of which prepare the image by themselves; another network (``nn.Layer`` on [N, 3, H, W]); or a function from
+            uint8 [N, H, W, 3] to probabilities [N, K].
+        mean, std: of a network's input, 0..255; only for a network that does not know them.
         segmentation: "quickshift", "slic", or a function from uint8 [H, W, 3] to integers [H, W].
         kernel_width: how far from the whole image samples count; they weigh sqrt(exp(-d² / kernel_width²)).
         hide: what is seen of a hidden segment: "mean", its mean colour, or one colour, a number or three, 0..255.

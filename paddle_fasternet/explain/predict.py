@@ -6,9 +6,9 @@ from paddle import nn
 
 from .._check import check_choice, check_number, check_type
 from .._modes import evaluating
+from ..bundle import Classifier, check_range
 from ..deploy import ENGINES, PRECISIONS, Predictor
 from ..deploy.engines import check_offered
-from ..deploy.files import check_range
 
 _EAGER_BYTES = 16 << 20  # float32 images that go through a network at a time
 
@@ -78,15 +78,19 @@ def predict_function(model, mean=None, std=None, engine="auto", precision="auto"
     """A function from uint8 [N, H, W, 3] to probabilities [N, K]: ``model`` itself, or what runs it.
 
     Raises:
-        TypeError, ValueError: ``model`` is neither a network nor a function, or mean and std do not go with it.
+        TypeError, ValueError: ``model`` is neither a network nor a classifier nor a function, or mean and std do not go
+            with it.
     """
     check_choice("engine", engine, ("auto", *ENGINES))
     check_choice("precision", precision, ("auto", *PRECISIONS))
-    if isinstance(model, nn.Layer):
+    if isinstance(model, nn.Layer) and (getattr(model, "bundle", None) is None or mean is not None or std is not None):
         return LayerPredictor(model, mean, std, engine, precision)
+    if isinstance(model, (nn.Layer, Classifier)) or isinstance(getattr(model, "classifier", None), Classifier):
+        return Predictor(Classifier.of(model, mean=mean, std=std), engine, precision)
     if not callable(model):
         raise TypeError("model_or_predict_fn must be a network, a Predictor, or a function from uint8 [N, H, W, 3] to "
-                        f"probabilities [N, K], not {type(model).__name__}")
+                        "probabilities [N, K], or a Classifier, or what load_run returned, not "
+                        f"{type(model).__name__}")
     if mean is not None or std is not None:
         raise ValueError("mean and std go with a network; a function or Predictor normalises its images by itself")
     return model

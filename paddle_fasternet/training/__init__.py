@@ -1,7 +1,7 @@
 """Settings, the training loop, and the folder that a run leaves."""
+from ..evaluation import Evaluation, evaluate
 from .checkpoint import Run, load_run
 from .config import TrainConfig
-from .evaluation import Evaluation, evaluate
 from .history import History
 from .loop import fit
 from .native import use_native_kernels

@@ -6,12 +6,11 @@ import warnings
 
 import numpy as np
 import paddle
-from paddle import nn
 
 from .._check import check_choice, check_path
 from .._files import is_sealed, remove_partial, replacing, seal, write_json
 from ..benchmark import machine
-from ..data import Augment
+from ..bundle import Classifier
 from ..weights import load_weights, read_weights
 from .config import TrainConfig
 from .history import History
@@ -24,21 +23,24 @@ class Run:
 
     Attributes:
         config: the settings it was trained with.
-        model: the network in evaluation mode.
-        preprocess: the ``Augment`` that turns uint8 images into its input.
-        class_names: of its outputs.
+        classifier: the network with its preprocessing and class names.
         data: name, source and sizes of the data it was trained on.
         history: what the training measured.
         machine: what ``benchmark.machine`` said of the one it began on; None where an earlier version trained it.
+
+    Its classifier's parts can be had from the run too: ``model``, in evaluation mode, ``preprocess``, the ``Augment``
+    from uint8 images to its input, and ``class_names``.
     """
 
     config: TrainConfig
-    model: nn.Layer
-    preprocess: Augment
-    class_names: tuple
+    classifier: Classifier
     data: dict
     history: History
     machine: dict
+
+    model = property(lambda self: self.classifier.model)
+    preprocess = property(lambda self: self.classifier.preprocess)
+    class_names = property(lambda self: self.classifier.class_names)
 
 
 WEIGHTS = tuple(f"{name}_model{suffix}" for name in ("best", "final") for suffix in (".pdparams", ".pdopt"))
@@ -222,14 +224,12 @@ def load_run(folder, which="best"):
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config, data = TrainConfig.from_dict(content["config"]), content["data"]
-        class_names = tuple(data["class_names"])
-        preprocess = Augment("none", config.image_size, data["mean"], data["std"])
+        model = config.build_model(len(data["class_names"]), in_channels=len(data["mean"]))
+        classifier = Classifier(model, config.image_size, data["mean"], data["std"], data["class_names"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'} is not a run's configuration: {error}") from error
-    model = config.build_model(len(class_names), in_channels=len(preprocess.mean))
     weights = folder / f"{which}_model.pdparams"
     is_sealed(weights)  # raises where it is damaged; runs of earlier versions have no checksum
     load_weights(model, weights)
     model.eval()
-    return Run(config, model, preprocess, class_names, data, History.load(folder / "history.json"),
-               content.get("machine"))
+    return Run(config, classifier, data, History.load(folder / "history.json"), content.get("machine"))

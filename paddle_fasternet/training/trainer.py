@@ -3,16 +3,15 @@ import contextlib
 import dataclasses
 import math
 import time
-import types
 
 import numpy as np
 import paddle
 
+from ..bundle import Classifier
 from ..data import Augment, Loader
-from ..deploy import Predictor, offered
 from ..deploy.processor import default_threads
+from ..evaluation import evaluate
 from ..losses import LabelSmoothingCrossEntropy
-from .evaluation import evaluate
 from .history import History
 from .native import use_native_kernels, why_not
 from .optimizers import WeightAverage, build_optimizer, learning_rate, moments
@@ -34,6 +33,7 @@ class Trainer:
 
     Attributes:
         model, optimizer, history: as they are now.
+        classifier: ``model`` with its preprocessing and class names.
         average: ``WeightAverage``, or None without ``ema_decay``.
         steps: done so far.
         epoch_seconds: of training in the present epoch.
@@ -43,7 +43,8 @@ class Trainer:
         paddle.seed(config.seed)
         classes = len(train.class_names)
         self.model = config.build_model(classes, in_channels=train.images.shape[1])
-        self.preprocess = Augment("none", config.image_size, train.mean, train.std)
+        self.classifier = Classifier(self.model, config.image_size, train.mean, train.std, train.class_names)
+        self.preprocess = self.classifier.preprocess
         self.config, self.processes = config, processes
         self.loader = Loader(train, min(config.batch_size, len(train)), self._augment(0, train), shuffle=True,
                              drop_last=True, seed=config.seed, shard=(processes.rank, processes.size))
@@ -125,22 +126,9 @@ class Trainer:
         self.share_statistics()
         part = val[self.processes.rank::self.processes.size]
         with self.saved_weights():
-            result = evaluate(*self._classifier(part), flips=self.config.flip_test)
+            result = evaluate(self.classifier, part, flips=self.config.flip_test, threads=_threads(self.processes))
         loss, right, count = self.processes.sum([result.loss * len(part), result.accuracy * len(part), len(part)])
         return float(loss / count), float(right / count)
-
-    def _classifier(self, images):
-        """What ``evaluate`` takes for ``images``: on a CPU an engine, many times as fast as Paddle's layers."""
-        if paddle.get_device() != "cpu":
-            return self.model, images, self.preprocess
-        run = types.SimpleNamespace(model=self.model, preprocess=self.preprocess, config=self.config,
-                                    class_names=images.class_names)
-        for engine in filter(offered, ("native", "paddle")):
-            try:
-                return Predictor(run, engine, "fp32", _threads(self.processes)), images
-            except Exception:  # of any kind: what the next one answers is the same
-                continue
-        return self.model, images, self.preprocess
 
     def _not_finite(self, what, value, step, epoch):
         return FloatingPointError(

@@ -94,6 +94,7 @@ def load_weights(model, path, strict=True):
     if not values:
         raise ValueError(f"nothing in the file fits the model.\n{report}")
     apply_weights(values)
+    model.pretrained_facts = None  # they were those of other weights
     return report
 
 

@@ -6,12 +6,14 @@ checksums; a file is held against the variant's names, shapes and size instead.
 import json
 import os
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import paddle.utils.download
 
 from .._files import download
+from ..bundle import IMAGENET_MEAN, IMAGENET_STD, Classifier
 from .load import apply_weights, match_weights
 from .names import to_ours
 from .read import read_nested
@@ -28,8 +30,8 @@ PUBLISHED = {
 }
 
 
-# The folder of a run: ``load_run(CIFAR10_RUN, "final")`` gives its preprocessing and class names too. Its card is
-# docs/model_card.md.
+# The folder of a run: ``load_run(CIFAR10_RUN, "final")`` gives its preprocessing and class names too. Its card is in
+# work/README.md.
 CIFAR10_RUN = Path(__file__).parent / "cifar10"
 
 
@@ -84,7 +86,40 @@ def load_pretrained(model, name, pretrained):
         print(f"{path}: its head does not fit num_classes={model.num_classes} and is left out; the model's head starts "
               "fresh", file=sys.stderr)
     apply_weights(values)
+    model.pretrained_facts = _facts(model, pretrained)
     return report
+
+
+def _facts(model, pretrained):
+    """What is known of the weights now in ``model``, for ``bundle_of``; None of those of a file."""
+    if pretrained is True:
+        facts = {"image_size": 224, "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "class_names": None}
+    elif pretrained == "cifar10":
+        content = json.loads((CIFAR10_RUN / "config.json").read_text(encoding="utf-8"))
+        facts = {"image_size": content["config"]["image_size"],
+                 **{name: tuple(content["data"][name]) for name in ("mean", "std", "class_names")}}
+        if model.num_classes != len(facts["class_names"]):  # the head is not pretrained
+            facts["class_names"] = None
+    else:
+        return None
+    return {"classifier": facts, "head": _checksum(model.head)}
+
+
+def bundle_of(model):
+    """The ``Classifier`` of a network that ``load_pretrained`` filled; None for any other.
+
+    The class names go when the head changes, because nobody knows the classes of the new one.
+    """
+    if model.pretrained_facts is None:
+        return None
+    facts = dict(model.pretrained_facts["classifier"])
+    if _checksum(model.head) != model.pretrained_facts["head"]:
+        facts["class_names"] = None
+    return Classifier(model, **facts)
+
+
+def _checksum(layer):
+    return zlib.crc32(b"".join(value.numpy().tobytes() for value in layer.state_dict().values()))
 
 
 def fetch_pretrained(name):
