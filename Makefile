@@ -57,7 +57,7 @@ $(VENV)/demo.ready: $(VENV)/bin/pip setup.py $(NATIVE)
 	touch $@
 
 $(VENV)/test.ready: $(VENV)/demo.ready
-	$(VENV)/bin/pip install -q -e ".[dev,deploy]"
+	$(VENV)/bin/pip install -q -e ".[dev,deploy,app]"
 	touch $@
 
 $(VENV)/notebooks.ready: $(VENV)/test.ready
@@ -79,6 +79,6 @@ $(VENV)/interpretdl.ready: $(VENV)/demo.ready
 .venv-paddle26/ready: setup.py $(NATIVE)
 	$(SYSTEM)
 	$(PYTHON) -m venv .venv-paddle26
-	.venv-paddle26/bin/pip install -q "paddlepaddle==2.6.2" "numpy<2" setuptools -e ".[dev,deploy]"
+	.venv-paddle26/bin/pip install -q "paddlepaddle==2.6.2" "numpy<2" setuptools -e ".[dev,deploy,app]"
 	$(call INTERPRETDL,.venv-paddle26)
 	touch $@

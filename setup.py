@@ -43,6 +43,7 @@ setup(
         "deploy": ["onnx>=1.14", "onnxruntime>=1.16", "openvino>=2024.0", "nncf>=2.14"],
         "paddlex": ["paddlex[cv]>=3"],
         "visualdl": ["visualdl"],
+        "app": ["gradio>=4.44"],
         # what InterpretDL 0.8.0 needs without its dead pins; the package itself goes in with pip's --no-deps
         "interpretdl": ["requests", "ipython"],
         "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.4", "lime>=0.2"],
