@@ -6,6 +6,7 @@ interface comes with it; see ``build``.
 import io
 import logging
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -231,6 +232,7 @@ def serve(page, host="127.0.0.1", port=7860, max_megabytes=20, block=True):
                             max_file_size=int(limit * 2**20), prevent_thread_lock=True, **page.launch_options)
     if block:
         print(f"{url}  (Ctrl-C 结束 / ends it)", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's way to end it, as Ctrl-C
         try:
             threading.Event().wait()
         finally:
