@@ -3,9 +3,11 @@
     python research/ship_run.py work/t0-cifar10 --record work/results/cifar10_t0.json
 
 Matrices are stored in float16, which halves the file, and read as float32; how many of the test images then get another
-answer is measured and goes into the record. Nothing is changed where the file is too large or the accuracy suffers.
+answer is measured and goes into the record. The training curve keeps its epochs, not its steps. Nothing is changed
+where the file is too large or the accuracy suffers.
 """
 import argparse
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paddle_fasternet import evaluate, load_dataset, load_run
+from paddle_fasternet import History, evaluate, load_dataset, load_run
 from paddle_fasternet._files import write_json
 from paddle_fasternet.deploy.files import sha256
 from paddle_fasternet.weights import CIFAR10_RUN, read_weights
@@ -23,6 +25,13 @@ from paddle_fasternet.weights.write import write_arrays
 WEIGHTS = "final_model.pdparams"
 MOST_BYTES = 11_000_000
 MOST_LOSS = 0.001  # of accuracy
+
+
+def by_epoch(history):
+    """The history with one value an epoch in its training record instead of one a step, a tenth of the file."""
+    train = {"iter": "step", "loss": "train_loss", "acc": "train_acc"}
+    record = {key: [epoch[name] for epoch in history.epochs] for key, name in train.items()}
+    return dataclasses.replace(history, record={**history.record, "train": record})
 
 
 def main():
@@ -34,8 +43,8 @@ def main():
     record = json.loads(options.record.read_text(encoding="utf-8"))  # first: without one nothing is to change
     _, test = load_dataset("cifar10", options.data_file)
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("config.json", "history.json"):
-            shutil.copy(options.run / name, folder)
+        shutil.copy(options.run / "config.json", folder)
+        by_epoch(History.load(options.run / "history.json")).save(Path(folder) / "history.json")
         write_arrays({name: array.astype(np.float16) if array.ndim > 1 else array
                       for name, array in read_weights(options.run / WEIGHTS).items()}, Path(folder) / WEIGHTS)
         size = os.path.getsize(Path(folder) / WEIGHTS)

@@ -4,18 +4,33 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from networks import TINY
 
 from paddle_fasternet.data import ImageSet
+from paddle_fasternet.model import VARIANTS
 
+GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 
 
 @pytest.fixture
 def reference():
-    """Folder of the other implementations' networks and answers, which lies beside the repository."""
-    if not REFERENCE.is_dir():
-        pytest.skip("needs ../shared/reference, which is not here")
-    return REFERENCE
+    """A function from the name of a recorded network or output to its path.
+
+    ``golden/`` has those of every origin. A large one lies beside the repository alone: without it the test is skipped.
+    """
+
+    def find(name):
+        path = next((folder / name for folder in (GOLDEN, REFERENCE) if (folder / name).exists()), None)
+        return path or pytest.skip(f"{name} is neither in tests/golden nor in ../shared/reference")
+
+    return find
+
+
+@pytest.fixture
+def small_variant(monkeypatch):
+    """A network that trains in a second under the name fasternet_t0."""
+    monkeypatch.setitem(VARIANTS, "fasternet_t0", TINY)
 
 
 @pytest.fixture

@@ -4,12 +4,8 @@ import pytest
 
 from paddle_fasternet import cli, doctor
 from paddle_fasternet.deploy import ENGINES, offered
-from paddle_fasternet.model import VARIANTS
 
-
-@pytest.fixture(autouse=True)
-def small_variant(monkeypatch):
-    monkeypatch.setitem(VARIANTS, "fasternet_t0", dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32))
+pytestmark = pytest.mark.usefixtures("small_variant")
 
 
 def test_doctor_where_all_is_well(monkeypatch, capsys):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from networks import RECORDED
 from paddle import nn
 
 import paddle_fasternet
@@ -38,7 +39,7 @@ def test_parameters_and_macs_equal_the_official_counts(name):
 
 
 def test_paddleclas_file_loads_under_its_own_names_and_gives_its_logits():
-    model = FasterNet(embed_dim=16, depths=(1, 1, 2, 1), feature_dim=64, act_layer=nn.GELU, num_classes=10)
+    model = FasterNet(**RECORDED)
     missing, unexpected = model.set_state_dict(paddle.load(str(GOLDEN / "paddleclas_tiny.pdparams")))
     assert not missing and not unexpected
     model.eval()

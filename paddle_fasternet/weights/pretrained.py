@@ -30,8 +30,8 @@ PUBLISHED = {
 }
 
 
-# The folder of a run: ``load_run(CIFAR10_RUN, "final")`` gives its preprocessing and class names too. Its card is in
-# work/README.md.
+# The folder of a run: ``load_run(CIFAR10_RUN, "final")`` gives its preprocessing and class names too. Its card is
+# docs/model_card.md.
 CIFAR10_RUN = Path(__file__).parent / "cifar10"
 
 

@@ -7,14 +7,12 @@ import pytest
 from PIL import Image
 
 from paddle_fasternet import TrainConfig, cli, load_dataset
-from paddle_fasternet.model import VARIANTS
 from paddle_fasternet.weights import read_weights
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch, tmp_path):
+def quick(small_variant, monkeypatch, tmp_path):
     """A small network under T0's name, an empty home, no network."""
-    monkeypatch.setitem(VARIANTS, "fasternet_t0", dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("PADDLE_FASTERNET_DATA", raising=False)

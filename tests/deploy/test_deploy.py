@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import paddle
 import pytest
+from networks import trained_like
 from paddle import nn
 from PIL import Image
 
@@ -28,20 +29,7 @@ def own_memory(tmp_path, monkeypatch):
 
 
 def small(**arguments):
-    """A small network whose BatchNorm has statistics as training leaves them."""
-    paddle.seed(3)
-    settings = {"embed_dim": 8, "depths": (1, 1), "merge_sizes": (2,), "feature_dim": 16, "num_classes": 5,
-                "drop_path_rate": 0.2, **arguments}
-    model, rng = FasterNet(**settings), np.random.default_rng(0)
-    for layer in model.sublayers():
-        if isinstance(layer, nn.BatchNorm2D):
-            for value, low, high in ((layer.weight, 0.5, 1.5), (layer.bias, -0.5, 0.5), (layer._mean, -0.2, 0.2),
-                                     (layer._variance, 0.3, 2.0)):
-                value.set_value(rng.uniform(low, high, value.shape).astype(np.float32))
-        elif isinstance(layer, (nn.Conv2D, nn.Linear)):  # so that every layer matters in the logits
-            nn.initializer.Normal(std=float(np.prod(layer.weight.shape[1:]) ** -0.5))(layer.weight)
-    model.eval()
-    return model
+    return trained_like(**{"drop_path_rate": 0.2, **arguments})
 
 
 def close(actual, expected, tolerance=1e-5):

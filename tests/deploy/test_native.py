@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import paddle
 import pytest
+from networks import trained_like
 from paddle import nn
 
 from paddle_fasternet import FasterNet, fuse_conv_bn
@@ -14,6 +15,7 @@ from paddle_fasternet.layers import PConv
 from paddle_fasternet.training.native import why_not
 
 BUILT = bool(native.available())
+needs_native = pytest.mark.skipif(not BUILT, reason=native.why_not())
 
 # every way in which sizes can be awkward: channels that fill no vector, one pixel, ragged borders, other strides
 NETWORKS = [
@@ -30,23 +32,9 @@ NETWORKS = [
 
 def build(arguments):
     """(network, what NativeNetwork takes) with weights such that every layer matters."""
-    paddle.seed(1)
-    settings = {"embed_dim": 8, "depths": (1, 1), "merge_sizes": (2,), "feature_dim": 16, "num_classes": 5, **arguments}
-    model, rng = FasterNet(**settings), np.random.default_rng(0)
-    for layer in model.sublayers():
-        if isinstance(layer, nn.BatchNorm2D):
-            layer.bias.set_value(rng.uniform(-0.5, 0.5, layer.bias.shape).astype(np.float32))
-            layer._variance.set_value(rng.uniform(0.5, 2, layer.bias.shape).astype(np.float32))
-        elif isinstance(layer, (nn.Conv2D, nn.Linear)):
-            nn.initializer.Normal(std=float(np.prod(layer.weight.shape[1:]) ** -0.5))(layer.weight)
-    folded = fuse_conv_bn(model)
+    folded = fuse_conv_bn(trained_like(1, **arguments))
     return folded, {"arrays": {name: value.numpy() for name, value in folded.state_dict().items()},
                     **native_settings(folded)}
-
-
-def says_why():
-    """All that can be asked of an installation without a compiler."""
-    assert "install g++" in native.why_not()
 
 
 def batch(count, size, channels=3):
@@ -58,10 +46,9 @@ def answer(model, x):
         return model(paddle.to_tensor(x)).numpy()
 
 
+@needs_native
 @pytest.mark.parametrize("arguments, size", NETWORKS, ids=str)
 def test_logits_are_the_networks(arguments, size):
-    if not BUILT:
-        return says_why()
     model, given = build(arguments)
     x = batch(5, size, arguments.get("in_channels", 3))
     expected = answer(model, x)
@@ -72,9 +59,8 @@ def test_logits_are_the_networks(arguments, size):
             assert np.abs(network.logits(x[:count]) - expected[:count]).max(initial=0) <= bound, (kind, count)
 
 
+@needs_native
 def test_neither_batch_nor_threads_change_an_answer():
-    if not BUILT:
-        return says_why()
     model, given = build({"embed_dim": 40, "act_layer": nn.GELU})
     x = batch(9, 24)
     for precision in native.available():
@@ -86,10 +72,9 @@ def test_neither_batch_nor_threads_change_an_answer():
             assert all(np.array_equal(other, together) for other in pool.map(three.logits, [x] * 6))
 
 
+@needs_native
 @pytest.mark.parametrize("overlap", [0, 1, 3])
 def test_bytes_are_normalised_on_the_way(overlap):
-    if not BUILT:
-        return says_why()
     model, given = build({"embed_dim": 24, "embed_overlap": overlap})
     images = np.random.RandomState(3).randint(0, 256, (4, 20, 20, 3), np.uint8)
     mean, std = np.float32([120, 110, 100]), np.float32([60, 50, 55])
@@ -102,9 +87,8 @@ def test_bytes_are_normalised_on_the_way(overlap):
     assert np.array_equal(network(planes), network(images))
 
 
+@needs_native
 def test_the_next_size_needs_no_new_network():
-    if not BUILT:
-        return says_why()
     model, given = build({})
     network = native.NativeNetwork(**given)
     for size, count in ((16, 2), (40, 3), (8, 1), (33, 40)):
@@ -113,9 +97,8 @@ def test_the_next_size_needs_no_new_network():
         assert np.abs(network.logits(x) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+@needs_native
 def test_a_forked_child_has_its_own_threads():
-    if not BUILT:
-        return says_why()
     _, given = build({})
     network, x = native.NativeNetwork(**given, threads=2), batch(4, 16)
     expected = network.logits(x)
@@ -125,9 +108,8 @@ def test_a_forked_child_has_its_own_threads():
     assert os.waitpid(child, 0)[1] == 0 and np.array_equal(network.logits(x), expected)
 
 
+@needs_native
 def test_what_does_not_fit_is_named():
-    if not BUILT:
-        return says_why()
     _, given = build({})
     network = native.NativeNetwork(**given)
     for x, message in [(batch(2, 16).astype(np.float64), "must be float32"), (batch(2, 16, 1), r"\[N, 3, H, W\]"),
@@ -167,28 +149,28 @@ OTHER_STEMS = [dict(kernel_size=3, stride=2, padding=1), dict(kernel_size=2),
 
 @pytest.mark.parametrize("stem", OTHER_STEMS, ids=str)
 def test_a_stem_of_another_kind_is_left_to_other_engines(stem):
-    model = FasterNet(embed_dim=8, depths=(1, 1), merge_sizes=(2,), feature_dim=16, num_classes=5)
+    model = trained_like()
     assert native_settings(fuse_conv_bn(model)) is not None
     model.patch_embed.proj = nn.Conv2D(3, 8, bias_attr=False, **stem)
     assert native_settings(fuse_conv_bn(model)) is None
-    assert "its stem or a merging layer" in why_not(model) or not BUILT
+    assert not BUILT or "its stem or a merging layer" in why_not(model)
 
 
 def test_an_overlap_in_one_place_alone_is_left_to_other_engines():
-    model = FasterNet(embed_dim=8, depths=(1, 1), merge_sizes=(2,), feature_dim=16, num_classes=5)
+    model = trained_like()
     model.patch_embed.proj = nn.Conv2D(3, 8, 3, padding=1, bias_attr=False)
     assert native_settings(fuse_conv_bn(model)) is None
 
 
+@needs_native
 def test_training_refuses_a_convolution_with_a_bias():
-    model = FasterNet(embed_dim=8, depths=(1, 1), merge_sizes=(2,), feature_dim=16, num_classes=5)
+    model = trained_like()
     model.patch_embed.proj = nn.Conv2D(3, 8, 4, stride=4)
-    assert "has a bias" in why_not(model) or not BUILT
+    assert "has a bias" in why_not(model)
 
 
+@needs_native
 def test_arrays_of_other_types_and_layouts_are_copied_once():
-    if not BUILT:
-        return says_why()
     _, given = build({})
     x = batch(2, 16)
     expected = native.NativeNetwork(**given).logits(x)
@@ -196,9 +178,8 @@ def test_arrays_of_other_types_and_layouts_are_copied_once():
     np.testing.assert_array_equal(native.NativeNetwork(**given).logits(x), expected)
 
 
+@needs_native
 def test_a_build_of_other_sources_is_not_used(monkeypatch):
-    if not BUILT:
-        return says_why()
     monkeypatch.setattr(native, "_built_from", lambda library: "older")
     native.load_library.cache_clear()
     try:

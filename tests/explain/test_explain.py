@@ -4,6 +4,7 @@ import tracemalloc
 import numpy as np
 import paddle
 import pytest
+from networks import RECORDED, telling_apart
 from paddle import nn
 from PIL import Image
 
@@ -47,13 +48,7 @@ class Divided(nn.Layer):
 
 @pytest.fixture(scope="module")
 def tiny():
-    model = FasterNet(num_classes=10, embed_dim=16, depths=(1, 1, 2, 1), feature_dim=64, act_layer=nn.GELU)
-    paddle.seed(0)
-    for parameter in model.parameters():  # the authors' initialisation is too small to tell images apart
-        if parameter.ndim > 1:
-            nn.initializer.KaimingNormal()(parameter)
-    model.eval()
-    return model
+    return telling_apart(**RECORDED)
 
 
 # superpixels
@@ -173,9 +168,9 @@ def test_differences_of_tiny_probabilities_keep_their_digits():
 
 
 def test_the_record_of_interpretdl(reference):
-    record = np.load(reference / "lime_interpretdl.npz")
-    model = FasterNet(num_classes=10, embed_dim=16, depths=(1, 1, 2, 1), feature_dim=64, act_layer=nn.GELU)
-    load_weights(model, reference / "paddleclas_tiny.pdparams")
+    record = np.load(reference("lime_interpretdl.npz"))
+    model = FasterNet(**RECORDED)
+    load_weights(model, reference("paddleclas_tiny.pdparams"))
     explainer = LimeExplainer(Divided(model), MEAN, STD, seed=int(record["seed"]), engine="eager")
     found = explainer.explain(record["image"], range(10), num_samples=400, progress=False)
     np.testing.assert_array_equal(found.segments, record["segments"])

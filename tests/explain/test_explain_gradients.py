@@ -2,9 +2,9 @@
 import numpy as np
 import paddle
 import pytest
+from networks import telling_apart
 from paddle import nn
 
-from paddle_fasternet import FasterNet
 from paddle_fasternet.explain import grad_cam, heatmaps, integrated_gradients, plot_explanations, smooth_grad, to_map
 
 
@@ -34,13 +34,7 @@ class Pooled(nn.Layer):
 
 @pytest.fixture
 def model():
-    paddle.seed(0)
-    model = FasterNet(num_classes=6, embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32, act_layer=nn.GELU)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            nn.initializer.KaimingNormal()(parameter)
-    model.eval()
-    return model
+    return telling_apart(num_classes=6, act_layer=nn.GELU)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import TINY
 from paddle import nn
 
 from paddle_fasternet import TrainConfig, fit, load_run
@@ -15,7 +16,6 @@ from paddle_fasternet.data import Loader
 from paddle_fasternet.model import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32)
 QUICK = dict(epochs=2, batch_size=8, lr=4e-3, augment="none", warmup_epochs=0.5, drop_path_rate=0.0)
 
 # What both the script under launch and the tests need
@@ -62,7 +62,7 @@ def launch(tiny_set, tmp_path):
         outside = {name: value for name, value in os.environ.items() if not name.startswith("PADDLE_")}
         done = subprocess.run(
             [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", "log",
-             "script.py", json.dumps(SMALL), json.dumps(QUICK)], cwd=tmp_path, timeout=120, text=True,
+             "script.py", json.dumps(TINY), json.dumps(QUICK)], cwd=tmp_path, timeout=120, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**outside, "PYTHONPATH": str(ROOT)})
         logs = [(tmp_path / "log" / f"workerlog.{rank}").read_text() for rank in range(2)]
         return done.returncode, done.stdout, logs
@@ -101,7 +101,7 @@ for match, change, val in [("batch_size=9 must be a multiple of the 2 processes"
     records = [log.split("RECORD ")[1].split("\n")[0] for log in logs]
     assert records[0] == records[1]  # both know the whole
 
-    monkeypatch.setitem(VARIANTS, "fasternet_t0", {**SMALL, "norm_layer": lambda channels: nn.GroupNorm(1, channels)})
+    monkeypatch.setitem(VARIANTS, "fasternet_t0", {**TINY, "norm_layer": lambda channels: nn.GroupNorm(1, channels)})
     monkeypatch.chdir(tmp_path)
     alone = fit(TrainConfig(**QUICK, ema_decay=0.9), tiny_set, tiny_set, "alone", progress=False)
     record, _ = json.loads(records[0])
@@ -124,7 +124,7 @@ fit(TrainConfig(**quick), images, images, "run", progress=False, checkpoint_seco
     assert status != 0 and time.perf_counter() - start < 60
     assert "ValueError: process one is ill" in said and "Container rank 1 status failed" in said
     # what is there can be gone on with, in one process too
-    monkeypatch.setitem(VARIANTS, "fasternet_t0", SMALL)
+    monkeypatch.setitem(VARIANTS, "fasternet_t0", TINY)
     history = fit(TrainConfig(**QUICK), tiny_set, tiny_set, tmp_path / "run", progress=False, resume=True)
     assert history.record["train"]["iter"] == list(range(1, 11))
     events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

@@ -1,11 +1,11 @@
 import numpy as np
 import paddle
 import pytest
+from networks import TINY
 
 from paddle_fasternet import TrainConfig, create_model
 from paddle_fasternet.training.optimizers import Muon, build_optimizer, moments, orthogonal
 
-TINY = dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32, num_classes=4)
 MUON = TrainConfig(optimizer="muon", lr=0.1, weight_decay=0.5, clip_grad=0)
 
 
@@ -75,7 +75,7 @@ def test_updates_have_the_size_of_adamws():
 
 @pytest.mark.parametrize("mixer", ["pconv", "dwconv"])
 def test_muon_takes_the_matrices_of_the_stages(mixer):
-    model = create_model("fasternet_t0", **TINY, mixer=mixer)
+    model = create_model("fasternet_t0", **TINY, num_classes=4, mixer=mixer)
     optimizer = build_optimizer(model, MUON)
     names = {parameter.name: name for name, parameter in model.named_parameters()}
     taken = {names[parameter.name] for parameter in optimizer.matrices}
@@ -97,7 +97,7 @@ def _state_after_a_step(model, optimizer):
 
 def test_muons_state_goes_on_elsewhere():
     paddle.seed(0)
-    first, second = (create_model("fasternet_t0", **TINY) for _ in range(2))
+    first, second = (create_model("fasternet_t0", **TINY, num_classes=4) for _ in range(2))
     second.set_state_dict(first.state_dict())
     optimizers = [build_optimizer(model, MUON) for model in (first, second)]
     for optimizer, model in zip(optimizers, (first, second)):
@@ -116,7 +116,7 @@ def test_muons_state_goes_on_elsewhere():
 
 def test_muon_learns(tiny_set):
     paddle.seed(0)
-    model = create_model("fasternet_t0", **TINY, init="he")
+    model = create_model("fasternet_t0", **TINY, num_classes=4, init="he")
     optimizer = build_optimizer(model, TrainConfig(optimizer="muon", lr=0.01))
     x, y = paddle.to_tensor(tiny_set.images.astype(np.float32) / 128 - 1), paddle.to_tensor(tiny_set.labels)
     x, losses = paddle.nn.functional.interpolate(x, [64, 64]), []

@@ -15,17 +15,16 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from networks import TINY
 
 from paddle_fasternet import TrainConfig, cli, fit, load_run, plots
 from paddle_fasternet._files import holding, is_sealed, replacing, seal
-from paddle_fasternet.model import VARIANTS
 from paddle_fasternet.training import trainer
 from paddle_fasternet.training.checkpoint import CHECKPOINTS, WEIGHTS, Checkpoints
 from paddle_fasternet.training.interrupt import stop_request
 from paddle_fasternet.training.log import Log
 from paddle_fasternet.weights import read_weights
 
-SMALL = dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32)
 QUICK = dict(epochs=3, batch_size=8, lr=4e-3, augment="flip,shift=2", warmup_epochs=0.5)  # 5 steps an epoch
 
 
@@ -34,8 +33,7 @@ class Killed(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def small_and_quick(monkeypatch):
-    monkeypatch.setitem(VARIANTS, "fasternet_t0", SMALL)
+def small_and_quick(small_variant, monkeypatch):
     monkeypatch.setattr(plots, "save_figure", lambda *_: None)
 
 
@@ -181,7 +179,7 @@ fit(TrainConfig(**{config}), images, images, sys.argv[2], progress=False, resume
 def test_a_process_that_is_really_killed(tiny_set, tmp_path, uninterrupted):
     config = TrainConfig(**QUICK)
     np.savez(tmp_path / "set.npz", images=tiny_set.images, labels=tiny_set.labels)
-    (tmp_path / "script.py").write_text(SCRIPT.format(small=SMALL, config=QUICK))
+    (tmp_path / "script.py").write_text(SCRIPT.format(small=TINY, config=QUICK))
     log = tmp_path / "run" / "log.jsonl"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     process = subprocess.Popen([sys.executable, "script.py", "set.npz", "run"], cwd=tmp_path, env=environment)

@@ -14,18 +14,12 @@ from paddle_fasternet import FasterNetBlock, History, TrainConfig, evaluate, fit
 from paddle_fasternet.benchmark import machine
 from paddle_fasternet.data import Augment, ImageSet
 from paddle_fasternet.deploy import Predictor, offered, start_fastest
-from paddle_fasternet.model import VARIANTS
 from paddle_fasternet.training import RECIPES, Evaluation, trainer
 from paddle_fasternet.training.optimizers import WeightAverage, build_optimizer, learning_rate
 from paddle_fasternet.training.parallel import Processes
 
 QUICK = dict(epochs=3, batch_size=20, lr=4e-3, augment="flip,shift=2", warmup_epochs=0.5)
-
-
-@pytest.fixture(autouse=True)
-def small_variant(monkeypatch):
-    """A network that trains in a second under a name of its own."""
-    monkeypatch.setitem(VARIANTS, "fasternet_t0", dict(embed_dim=8, depths=(1, 1, 1, 1), feature_dim=32))
+pytestmark = pytest.mark.usefixtures("small_variant")
 
 
 @pytest.fixture(autouse=True)

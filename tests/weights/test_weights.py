@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from paddle import nn
+from networks import RECORDED as TINY
+from networks import RECORDED_LS as TINY_LS
 
 from paddle_fasternet.model import VARIANTS, FasterNet, create_model
 from paddle_fasternet.weights import (
@@ -28,10 +29,7 @@ from paddle_fasternet.weights import (
 from paddle_fasternet.weights.write import write_arrays
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 PADDLECLAS = str(GOLDEN / "paddleclas_tiny.pdparams")
-TINY = dict(embed_dim=16, depths=(1, 1, 2, 1), feature_dim=64, act_layer=nn.GELU, num_classes=10, drop_path_rate=0.0)
-TINY_LS = dict(embed_dim=24, depths=(1, 2, 1, 1), feature_dim=32, num_classes=7, layer_scale_init_value=0.3, n_div=3)
 FILES = {  # file: its network's arguments, its origin
     "official_tiny.pth": (TINY, "official"),
     "official_tiny_ls.pth": (TINY_LS, "official"),
@@ -40,14 +38,6 @@ FILES = {  # file: its network's arguments, its origin
     "paddleclas_tiny.pdparams": (TINY, "paddle"),
     "notebook_tiny.pdparams": ({**TINY, "embed_act": True}, "notebook"),
 }
-
-
-def reference(name):
-    """A reference file's path; the test is skipped where it is absent."""
-    for folder in (GOLDEN, REFERENCE):
-        if (folder / name).exists():
-            return str(folder / name)
-    pytest.skip(f"{name} is neither in tests/golden nor in ../shared/reference")
 
 
 def state(model):
@@ -64,8 +54,13 @@ def relative_error(got, expected):
     return abs(got.numpy() - expected).max() / abs(expected).max()
 
 
+def test_a_clone_has_a_file_of_every_origin():
+    here = {FILES[path.name][1] for path in GOLDEN.iterdir() if path.name in FILES}
+    assert here == {origin for _, origin in FILES.values()} and (GOLDEN / "timm_tiny.safetensors").exists()
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_the_recorded_answers(name):
+def test_the_recorded_answers(reference, name):
     arguments, origin = FILES[name]
     model = FasterNet(**arguments)
     model.eval()
@@ -131,7 +126,7 @@ def test_there_and_back_bit_for_bit(tmp_path, to, suffix):
 
 @pytest.mark.parametrize("name,to", [("official_tiny.pth", "official"), ("official_tiny_ls.pth", "official"),
                                      ("timm_tiny.safetensors", "timm"), ("timm_tiny.pth", "timm")])
-def test_their_files_to_ours_and_back_bit_for_bit(tmp_path, name, to):
+def test_their_files_to_ours_and_back_bit_for_bit(reference, tmp_path, name, to):
     convert(reference(name), tmp_path / "ours.pdparams")
     convert(tmp_path / "ours.pdparams", tmp_path / name, to)
     before, after = read_weights(reference(name)), read_weights(tmp_path / name)
@@ -151,7 +146,7 @@ def test_timm_numbers_the_stages_otherwise(tmp_path):
         assert names[theirs].tobytes() == ours[mine].tobytes()
 
 
-def test_convert_refuses_what_would_answer_differently(tmp_path):
+def test_convert_refuses_what_would_answer_differently(reference, tmp_path):
     with pytest.raises(ValueError, match="activation"):
         convert(reference("notebook_tiny.pdparams"), tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"must end in one of: \.pdparams"):
@@ -276,7 +271,7 @@ def test_strict_false_still_wants_something(tmp_path):
         load_weights(FasterNet(**TINY), tmp_path / "w.safetensors", strict=False)
 
 
-def test_the_notebooks_network_needs_embed_act():
+def test_the_notebooks_network_needs_embed_act(reference):
     model = FasterNet(**TINY)
     before, path = state(model), reference("notebook_tiny.pdparams")
     with pytest.raises(ValueError, match="embed_act=True"):
@@ -558,6 +553,8 @@ def test_the_shipped_weights_classify_as_their_run_did():
     run = load_run(CIFAR10_RUN, "final")
     model.eval()
     assert run.class_names[3] == "cat" and run.history.epochs[-1]["val_acc"] > 0.7
+    assert run.history.record["train"]["loss"] == [epoch["train_loss"] for epoch in run.history.epochs]
+    assert (CIFAR10_RUN / "history.json").stat().st_size < 50_000  # nobody needs its 11,700 steps
     x = paddle.randn([2, 3, 32, 32])
     np.testing.assert_array_equal(model(x).numpy(), run.model(x).numpy())
     fresh = create_model("fasternet_t0", pretrained="cifar10", num_classes=7)

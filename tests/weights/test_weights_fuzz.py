@@ -6,21 +6,17 @@ import io
 import os
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from paddle import nn
+from networks import RECORDED, RECORDED_LS
 
 from paddle_fasternet.model import FasterNet
 from paddle_fasternet.weights import load_weights
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 COUNT = int(os.environ.get("FUZZ_COUNT", 150))
-TINY = dict(embed_dim=16, depths=(1, 1, 2, 1), feature_dim=64, act_layer=nn.GELU, num_classes=10, embed_act=True)
-TINY_LS = dict(embed_dim=24, depths=(1, 2, 1, 1), feature_dim=32, num_classes=7, layer_scale_init_value=0.3, n_div=3)
-FILES = {"official_tiny.pth": TINY, "official_tiny_ls.pth": TINY_LS, "timm_tiny.pth": TINY,
+TINY = {**RECORDED, "embed_act": True}
+FILES = {"official_tiny.pth": TINY, "official_tiny_ls.pth": RECORDED_LS, "timm_tiny.pth": TINY,
          "timm_tiny.safetensors": TINY, "paddleclas_tiny.pdparams": TINY, "notebook_tiny.pdparams": TINY}
 
 
@@ -88,10 +84,8 @@ def state(model):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_damaged_files(tmp_path, name):
-    source = next((folder / name for folder in (GOLDEN, REFERENCE) if (folder / name).exists()), None)
-    if source is None:
-        pytest.skip(f"{name} is neither in tests/golden nor in ../shared/reference")
+def test_damaged_files(reference, tmp_path, name):
+    source = reference(name)
     data, rng, path = source.read_bytes(), np.random.RandomState(0), tmp_path / name
     model = FasterNet(**FILES[name])
     load_weights(model, source)  # warms up, so that what is measured below is the loading alone
