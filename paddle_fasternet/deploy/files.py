@@ -13,11 +13,12 @@ import paddle
 from paddle import nn
 
 from .._check import check_number
+from .._plain import oddities
 from ..bundle import Classifier, channel_values
 from ..layers import DropPath, PConv
 from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage, patch_shape
 from .fuse import fuse_conv_bn
-from .onnx_graph import keeps_forward, to_onnx
+from .onnx_graph import to_onnx
 
 INDEX = "export.json"
 PADDLE, ONNX, INT8 = "inference", "model.onnx", "model_int8.onnx"
@@ -197,7 +198,7 @@ class ExportFiles:
 
 def native_settings(network):
     """What ``NativeNetwork`` must know of a FasterNet beside its weights, or None where it is not made for it."""
-    if not isinstance(network, FasterNet) or not keeps_forward(network, FasterNet):
+    if not isinstance(network, FasterNet) or any(oddities(network)):
         return None
     kinds = {type(layer) for layer in network.sublayers()}
     activations = [name for name, kind in (("gelu", nn.GELU), ("relu", nn.ReLU)) if kind in kinds]
