@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from .bundle import Classifier
-from .data import get_cifar10_labels, load_dataset
+from .data import ImageFolder, ImageSet, get_cifar10_labels, list_datasets, load_dataset, load_folder
 from .deploy import Predictor, export, fuse_conv_bn
 from .evaluation import evaluate
 from .explain import LimeExplainer
@@ -39,9 +39,9 @@ from .weights import load_weights, save_weights
 __version__ = "0.1.0"
 
 __all__ = [
-    "Classifier", "DWConv", "DropPath", "FasterNet", "FasterNetBlock", "History", "LabelSmoothingCrossEntropy",
-    "LimeExplainer", "PConv", "Predictor", "TrainConfig", "create_model", "drop_path", "evaluate", "export",
-    "fasternet_l", "fasternet_m", "fasternet_s", "fasternet_t0", "fasternet_t1", "fasternet_t2", "fit", "fuse_conv_bn",
-    "get_cifar10_labels", "list_models", "load_dataset", "load_run", "load_weights", "plot_learning_curve",
-    "replace_conv", "save_weights", "show_images",
+    "Classifier", "DWConv", "DropPath", "FasterNet", "FasterNetBlock", "History", "ImageFolder", "ImageSet",
+    "LabelSmoothingCrossEntropy", "LimeExplainer", "PConv", "Predictor", "TrainConfig", "create_model", "drop_path",
+    "evaluate", "export", "fasternet_l", "fasternet_m", "fasternet_s", "fasternet_t0", "fasternet_t1",
+    "fasternet_t2", "fit", "fuse_conv_bn", "get_cifar10_labels", "list_datasets", "list_models", "load_dataset",
+    "load_folder", "load_run", "load_weights", "plot_learning_curve", "replace_conv", "save_weights", "show_images",
 ]

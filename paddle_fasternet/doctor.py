@@ -10,7 +10,7 @@ import numpy as np
 
 from . import __version__, data, deploy, explain, training
 from .benchmark import machine
-from .data.datasets import find_cifar10
+from .data.known.cifar import find_cifar10
 
 # Distributions, of which the first that is there counts
 _NEEDED = (("numpy",), ("matplotlib",), ("pillow",), ("scikit-image",), ("scikit-learn",), ("tqdm",),

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from ._check import check_type
 from ._modes import evaluating
 from .bundle import Classifier
-from .data import Augment, ImageSet, Loader
+from .data import Augment, Loader, Mirrored, check_images
 from .deploy import Predictor, start_fastest
 
 
@@ -29,13 +29,13 @@ class Evaluation:
 
 
 def evaluate(model, images, preprocess=None, batch_size=256, progress=False, flips=False, threads=None):
-    """Classify an ``ImageSet`` and compare with its labels.
+    """Classify a set of images and compare with its labels.
 
     Args:
         model: a ``Predictor``; a ``Classifier`` or what ``load_run`` returned, which the fastest engine that takes it
             runs, and Paddle's layers where none does; or a network with logits [N, K], which Paddle's layers run in
             evaluation mode, and whose layers keep their modes.
-        images: an ``ImageSet``.
+        images: an ``ImageSet`` or an ``ImageFolder``.
         preprocess: for a network, an ``Augment`` (a run's ``preprocess``); None normalises with the set's own
             statistics.
         batch_size: images in a forward pass of Paddle's layers.
@@ -49,7 +49,7 @@ def evaluate(model, images, preprocess=None, batch_size=256, progress=False, fli
     Raises:
         ValueError: the network has other outputs than the set has classes.
     """
-    check_type("images", images, ImageSet)
+    check_images("images", images)
     check_type("flips", flips, bool)
     if preprocess is not None:
         check_type("preprocess", preprocess, Augment)
@@ -83,12 +83,11 @@ def _evaluate_layers(network, images, preprocess, batch_size, progress, flips):
 
 
 def _evaluate_function(function, classes, images, progress, flips):
-    """Through a function (uint8 [N, H, W, C], progress) -> probabilities [N, K]."""
+    """Through a function (set of images, progress) -> probabilities [N, K]."""
     _check_classes([None, classes], len(images.class_names))
-    pixels = images.images.transpose(0, 2, 3, 1)
-    probabilities = function(pixels, progress)
+    probabilities = function(images, progress)
     if flips:  # the softmax of a mean of logits is the geometric mean, normalised
-        product = np.sqrt(probabilities.astype(np.float64) * function(pixels[:, :, ::-1], progress))
+        product = np.sqrt(probabilities.astype(np.float64) * function(Mirrored(images), progress))
         probabilities = (product / product.sum(1, keepdims=True)).astype(np.float32)
     own = probabilities[np.arange(len(images)), images.labels]
     return Evaluation(float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),

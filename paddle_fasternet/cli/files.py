@@ -31,7 +31,7 @@ def _export(options):
     run = load_run(options.run, options.which)
     train = test = None
     if options.int8 or options.check:
-        train, test = load_data(options, run)
+        train, test = load_data(options, run, run.class_names)
     folder = export(run, options.out, formats=[name.strip() for name in options.formats.split(",")],
                     calibration=train if options.int8 else None, validation=test if options.check else None,
                     overwrite=options.overwrite)

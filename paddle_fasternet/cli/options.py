@@ -1,13 +1,13 @@
 """Options that several commands have, and what they stand for."""
 from pathlib import Path
 
-from ..data import DATASETS, load_dataset
+from ..data import is_recorded, list_datasets, load_dataset, load_known, load_recorded
 from ..deploy import ENGINES, PRECISIONS, Predictor
 from ..training import load_run
 
 
 def add_data(parser, default="auto"):
-    parser.add_argument("--data", default=default, help=f"one of {', '.join(DATASETS)} "
+    parser.add_argument("--data", default=default, help=f"{', '.join(list_datasets())}, or a folder of pictures "
                                                         f"(default: {default or 'what the run was trained on'})")
     parser.add_argument("--data-file", default=None, help="CIFAR-10 archive (cifar-10-python.tar.gz) or its folder")
 
@@ -25,14 +25,23 @@ def add_engine(parser):
     parser.add_argument("--threads", type=int, default=None, metavar="N", help="of the engine (default: all cores)")
 
 
-def load_data(options, run):
-    """``load_dataset`` of ``--data``, or of what ``run`` was trained on."""
-    name = options.data or run.data["name"]
-    if not options.data and name not in DATASETS:
-        raise ValueError(f"data=None: {options.run} was trained on a data set of your own, {name!r}, which the command "
-                         f"line cannot load; --data takes one of {', '.join(DATASETS)}, and in Python evaluate() and "
-                         "export() take any ImageSet")
-    return load_dataset(name, options.data_file)
+def load_data(options, run, class_names, parts=("train", "val")):
+    """The sets of ``--data``, or those that ``run`` was trained and evaluated on.
+
+    Of a folder that does not hold the run's own pictures, and is not split, all pictures are there to evaluate on.
+    """
+    data = run.data if run else {}
+    name = options.data or data["name"]
+    if name in list_datasets():
+        train, test = load_dataset(name, options.data_file)
+        return [{"train": train, "val": test}[part] for part in parts]
+    if not options.data and not is_recorded(data):
+        raise ValueError(f"data=None: {options.run} was trained on a data set in memory, {name!r}, which the command "
+                         f"line cannot load; --data takes a folder of pictures or one of {', '.join(list_datasets())}, "
+                         "and in Python evaluate() and export() take any ImageSet")
+    if not options.data or is_recorded(data, options.data):
+        return load_recorded(data, options.data, parts)
+    return load_known(options.data, class_names, parts)
 
 
 def find_run(options):

@@ -2,22 +2,16 @@
 import argparse
 import dataclasses
 
-import numpy as np
-
 from .. import plots
 from .._files import make_folder
-from ..data import AUGMENTATIONS, load_dataset
+from ..data import AUGMENTATIONS, DATASETS, load_dataset
 from ..deploy import Predictor
 from ..training import RECIPES, TrainConfig, evaluate, fit, load_run
 from .options import add_data, add_engine, add_run, find_run, load_data, open_predictor
 from .speed import measure, print_speed
 
-# What a first look needs: about two minutes on two cores. Digits have no mirror images.
+# What a first look takes: about two minutes on two cores.
 _DEMO_IMAGES = 30_000
-_DEMO = {
-    "cifar10": {**RECIPES["short"], "epochs": 2, "batch_size": 128},
-    "digits": {"epochs": 16, "patch_size": 4, "batch_size": 64, "augment": "shift=3,rotate=10"},
-}
 
 
 def add_commands(add):
@@ -94,7 +88,7 @@ def _evaluate(options):
         raise ValueError(f"data=None: {options.run} is an exported folder, which does not say what it was trained on; "
                          "name the data set with --data")
     predictor = open_predictor(options, run)
-    _, test = load_data(options, run)
+    [test] = load_data(options, run, predictor.class_names, ["val"])
     if test.class_names != predictor.class_names:
         raise ValueError(f"the network knows {', '.join(predictor.class_names)}; {test.name} has other classes")
     flips = bool(run and run.config.flip_test) if options.flips is None else options.flips
@@ -109,10 +103,9 @@ def _evaluate_and_draw(predictor, test, out, flips):
     plots.save_figure(folder / "confusion.png", plots.plot_confusion, test.labels, result.predicted, test.class_names)
     plots.save_figure(folder / "class_accuracy.png", plots.plot_class_accuracy, test.labels, result.predicted,
                       test.class_names)
-    names = np.array(test.class_names)
-    shown = slice(0, 32)
-    plots.save_figure(folder / "predictions.png", plots.show_images, test.images[shown], 4, 8,
-                      pred=names[result.predicted[shown]], gt=names[test.labels[shown]])
+    shown = result.predicted[:32]
+    plots.save_figure(folder / "predictions.png", plots.show_images, test, 4, 8,
+                      pred=[test.class_names[label] for label in shown])
     print("pictures: " + ", ".join(str(folder / name)
                                    for name in ("predictions.png", "confusion.png", "class_accuracy.png")))
 
@@ -120,7 +113,9 @@ def _evaluate_and_draw(predictor, test, out, flips):
 def _demo(options):
     train, test = load_dataset(options.data, options.data_file)
     train = train[:_DEMO_IMAGES]
-    _train_and_report(TrainConfig(**_DEMO[train.name]), train, test, options.out, overwrite=True)
+    settings = dict(DATASETS[train.name].demo)
+    config = TrainConfig.recipe(settings.pop("recipe"), **settings) if "recipe" in settings else TrainConfig(**settings)
+    _train_and_report(config, train, test, options.out, overwrite=True)
     run = load_run(options.out)
     _evaluate_and_draw(Predictor(run), test, options.out, run.config.flip_test)
     size = run.config.image_size

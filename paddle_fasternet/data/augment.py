@@ -110,11 +110,26 @@ class Augment:
         if self.mixes and len(labels) and labels.max() >= self.num_classes:
             raise ValueError(f"label {labels.max()} is outside num_classes={self.num_classes}")
 
+    def batch(self, images, index, rng=None, mirrored=None):
+        """(float32 [n, C, S, S], labels) of the images that the array ``index`` names in a set.
+
+        Of an ``ImageFolder`` "crop" takes the random crops from the full pictures, before everything else; without it
+        the central squares are taken, at ``image_size``. So "shift" counts pixels of the network's input there.
+        """
+        crop = self.strength.get("crop", 0) if images.crops else 0
+        if crop and rng is None:
+            raise ValueError("random augmentation needs rng, a numpy.random.Generator")
+        pixels = images.pixels(index, self.image_size, crop, rng)
+        return self._augment(pixels, images.labels[index], rng, mirrored, 0 if crop else self.strength.get("crop", 0))
+
     def __call__(self, images, labels, rng, mirrored=None):
+        return self._augment(images, labels, rng, mirrored, self.strength.get("crop", 0))
+
+    def _augment(self, images, labels, rng, mirrored, crop):
         self._check(images, labels, rng)
         size = self.image_size or images.shape[-1]
         has = self.strength
-        if not has.get("crop"):
+        if not crop:
             images = central_square(images)
         flip = has.get("flip", 0)
         if "altflip" in has:
@@ -125,9 +140,9 @@ class Augment:
             _jitter(x, has["jitter"], rng)
         x -= self.mean
         x *= 1 / self.std
-        if has.get("crop") or has.get("rotate"):
+        if crop or has.get("rotate"):
             black = np.broadcast_to(-self.mean / self.std, (x.shape[1], 1, 1)).ravel().tolist()
-            x = _crop_rotate(x, size, has.get("crop", 0), has.get("rotate", 0), black, rng)
+            x = _crop_rotate(x, size, crop, has.get("rotate", 0), black, rng)
         if has.get("cutout"):
             _cutout(x, has["cutout"], rng)
         if self.mixes:
@@ -159,14 +174,15 @@ def resize(x, size):
     n, channels, height, width = x.shape
     if (height, width) == (size, size):
         return x
-    how = _interpolation(height, width, size)
+    how = interpolation(height, width, size)
     out = np.empty((n, channels, size, size), np.float32)
     for plane, target in zip(x.reshape(-1, height, width), out.reshape(-1, size, size)):
         cv2.resize(plane, (size, size), dst=target, interpolation=how)
     return out
 
 
-def _interpolation(height, width, size):
+def interpolation(height, width, size):
+    """OpenCV's way to resize so many pixels to a square."""
     return cv2.INTER_AREA if size < min(height, width) else cv2.INTER_LINEAR
 
 
@@ -215,14 +231,14 @@ def _crop_rotate(x, size, smallest, degrees, fill, rng):
     n, channels, height, width = x.shape
     # Enlarged fourfold, a pixel is finer than any detail: the nearest will do, in a quarter of the time.
     how = cv2.INTER_NEAREST if size >= 4 * max(height, width) else cv2.INTER_LINEAR
-    boxes = _crop_boxes(n, height, width, smallest, rng) if smallest else [(0, 0, height, width)] * n
+    boxes = crop_boxes(n, height, width, smallest, rng) if smallest else [(0, 0, height, width)] * n
     angles = rng.uniform(-degrees, degrees, n)
     out = np.empty((n, channels, size, size), np.float32)
     centre = ((size - 1) / 2, (size - 1) / 2)
     for image, target, (top, left, h, w), angle in zip(x, out, boxes, angles):
         # [H, W, C]: OpenCV turns three interleaved channels in half the time of three planes
         part = cv2.resize(image[:, top:top + h, left:left + w].transpose(1, 2, 0), (size, size),
-                          interpolation=_interpolation(h, w, size))
+                          interpolation=interpolation(h, w, size))
         if degrees:
             turn = cv2.getRotationMatrix2D(centre, angle, 1.0)
             part = cv2.warpAffine(part, turn, (size, size), flags=how, borderValue=fill)
@@ -230,8 +246,11 @@ def _crop_rotate(x, size, smallest, degrees, fill, rng):
     return out
 
 
-def _crop_boxes(n, height, width, smallest, rng):
-    """(top, left, height, width) of n random crops (Szegedy et al. 2015); one that does not fit is clipped."""
+def crop_boxes(n, height, width, smallest, rng):
+    """(top, left, height, width) of n random crops (Szegedy et al. 2015); one that does not fit is clipped.
+
+    ``height`` and ``width`` are those of all images, or of each [n].
+    """
     area = height * width * rng.uniform(smallest, 1.0, n)
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n))
     h = np.clip(np.rint(np.sqrt(area / aspect)), 1, height).astype(int)

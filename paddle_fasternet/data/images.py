@@ -25,6 +25,11 @@ def read_image(source):
         FileNotFoundError: there is no such file.
         ValueError: it is not an image, is damaged, or is so large that it looks like an attack.
     """
+    return np.ascontiguousarray(central_square(read_picture(source).transpose(2, 0, 1)))
+
+
+def read_picture(source):
+    """``read_image`` without the cut: the full picture, uint8 [H, W, 3]."""
     from PIL import Image, ImageOps
     if isinstance(source, Image.Image):
         path, opened = "the PIL image", contextlib.nullcontext(source)
@@ -43,7 +48,6 @@ def read_image(source):
                 if image.has_transparency_data:
                     white = Image.new("RGBA", image.size, "white")
                     image = Image.alpha_composite(white, image.convert("RGBA"))
-                pixels = np.asarray(image.convert("RGB"))
+                return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} is not an image that can be read: {error}") from error
-    return np.ascontiguousarray(central_square(pixels.transpose(2, 0, 1)))

@@ -1,4 +1,4 @@
-"""Batches of an image set that lives in memory, prepared ahead by threads."""
+"""Batches of an image set, prepared ahead by threads."""
 import collections
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,14 +8,14 @@ from paddle.utils import dlpack
 
 from .._check import check_number, check_sizes, check_type
 from .augment import Augment
-from .datasets import ImageSet
+from .imageset import check_images
 
 
 class Loader:
-    """Iterate over an ``ImageSet`` in batches of tensors ready for the network.
+    """Iterate over a set of images in batches of tensors ready for the network.
 
     Args:
-        images: an ``ImageSet``.
+        images: an ``ImageSet`` or an ``ImageFolder``, which needs an ``augment`` with an ``image_size``.
         batch_size: images in a batch.
         augment: an ``Augment``; None normalises with the set's own mean and standard deviation and nothing else.
         shuffle: a new order in every epoch.
@@ -31,7 +31,7 @@ class Loader:
 
     def __init__(self, images, batch_size=256, augment=None, shuffle=False, drop_last=False, seed=0, workers=2,
                  shard=(0, 1)):
-        check_type("images", images, ImageSet)
+        check_images("images", images)
         batch_size = check_number("batch_size", batch_size, low=1, integer=True)
         if augment is not None:
             check_type("augment", augment, Augment)
@@ -84,8 +84,8 @@ class Loader:
     def _prepare(self, order, epoch, batch):
         chosen = order[batch * self.batch_size:(batch + 1) * self.batch_size][self.rank::self.size]
         seed = [self.seed, epoch, batch + 1] + [self.rank] * (self.size > 1)
-        return self.augment(self.images.images[chosen], self.images.labels[chosen], np.random.default_rng(seed),
-                            self._mirrored_first[chosen] ^ (epoch % 2 == 1))
+        return self.augment.batch(self.images, chosen, np.random.default_rng(seed),
+                                  self._mirrored_first[chosen] ^ (epoch % 2 == 1))
 
 
 def _check_shard(shard, batch_size):

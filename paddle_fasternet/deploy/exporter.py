@@ -48,10 +48,10 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
             output "logits". "paddlex": ``inference.yml`` beside Paddle's files; PaddleX 3 opens the folder.
         class_names: of the outputs; None numbers them.
         mean, std: of each channel in 0..255 for a bare network; None takes ImageNet's.
-        calibration: an ``ImageSet`` of training images. 300 of them are used to quantise the network to int8
+        calibration: a set of training images. 300 of them are used to quantise the network to int8
             by NNCF: ``model_int8.onnx`` for ONNX Runtime and, where OpenVINO is installed, ``model_int8.xml`` and
             ``.bin`` for it; without, there is no int8.
-        validation: an ``ImageSet``: every precision that this machine offers is tried on it, and its accuracy written
+        validation: a set of images: every precision that this machine offers is tried on it, and its accuracy written
             into ``export.json`` (of int8, the worst engine's), from which ``Predictor`` knows what it may choose.
         overwrite: put the new export in the place of the one in ``out_dir``; other files there stay.
         progress: show bars.
@@ -69,7 +69,7 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
     check_type("overwrite", overwrite, bool)
     for argument, images in (("calibration", calibration), ("validation", validation)):
         if images is not None:
-            check_type(argument, images, data.ImageSet)
+            data.check_images(argument, images)
     if calibration is not None and "onnx" not in formats:
         raise ValueError(f"calibration needs formats=(..., 'onnx'), not formats={formats}: int8 is made from ONNX")
     network = NetworkFiles(model, image_size, mean, std, class_names)
@@ -211,7 +211,7 @@ def _quantise(folder, network, images):
     nncf.set_log_level(logging.ERROR)
     chosen = np.linspace(0, len(images) - 1, min(CALIBRATION_IMAGES, len(images))).astype(int)
     prepare = data.Augment("none", network.image_size, network.mean, network.std)
-    batches = [prepare(images.images[[i]], None, None)[0] for i in chosen]
+    batches = [prepare.batch(images, [i])[0] for i in chosen]
 
     def quantised(model, products, preset, inputs):
         # the stem, which sees the pixels, and the layers behind the pooling cost little and lose most: not int8
@@ -256,7 +256,7 @@ def _accuracy(folder, images, progress):
                    if precision in offered(name) and files.has(name, precision)]
         rows = []
         for engine in engines if precision == "int8" else engines[:1]:  # int8 is another file for each engine
-            predicted = Predictor(folder, engine, precision)(images.images.transpose(0, 2, 3, 1), progress).argmax(1)
+            predicted = Predictor(folder, engine, precision)(images, progress).argmax(1)
             reference = predicted if reference is None else reference
             rows.append({"engine": engine, "images": len(images), "data": images.name,
                          "top1": float((predicted == images.labels).mean()),

@@ -1,5 +1,6 @@
 """From images to probabilities through the fastest engine of this machine."""
 import collections
+import functools
 import hashlib
 import itertools
 import json
@@ -18,6 +19,7 @@ from ..benchmark import machine, time_in_turn
 from ..data import Augment, read_image
 from ..data.augment import gray
 from ..data.images import central_square
+from ..data.imageset import Images
 from .engines import ENGINES, PRECISIONS, check_offered, offered
 from .files import open_files
 from .processor import default_threads, has_bfloat16
@@ -76,15 +78,15 @@ class Predictor:
         """Probabilities float32 [N, K] in the order of the images, of any number of them in bounded memory.
 
         Args:
-            images: uint8 [N, H, W, C] or [H, W, C], a path, a PIL image, or any iterable of these single ones. The
-                central square is taken and resized to ``image_size``.
+            images: uint8 [N, H, W, C] or [H, W, C], a path, a PIL image, or any iterable of these single ones; or a
+                set of images. The central square is taken and resized to ``image_size``.
             progress: show a bar.
 
         Raises:
             FileNotFoundError, ValueError, TypeError: an image is missing, damaged, or no image.
         """
         from tqdm.auto import tqdm
-        chunks, count = _chunks(images)
+        chunks, count = _chunks(images, self.image_size)
         parts = [np.zeros((0, len(self.class_names)), np.float32)]
         with ThreadPoolExecutor(_WORKERS, "predictor") as pool, tqdm(total=count, unit="img", disable=not progress,
                                                                      leave=False) as bar:
@@ -118,6 +120,8 @@ class Predictor:
 
     def _ready(self, chunk):
         """What the engine takes: uint8 [n, S, S, C] where it can and nothing is to be resized, float32 otherwise."""
+        if callable(chunk):  # of a set
+            chunk = chunk().transpose(0, 2, 3, 1)
         if isinstance(chunk, np.ndarray):
             groups = [_square(chunk)]
         else:
@@ -219,8 +223,11 @@ def softmax(logits):
     return (powers / powers.sum(1, keepdims=True)).astype(np.float32)
 
 
-def _chunks(images):
-    """(iterator of arrays [n, H, W, C] or lists of single images, how many images there are or None)."""
+def _chunks(images, size):
+    """(iterator of arrays [n, H, W, C], calls for [n, C, H, W], or lists of single images; their number or None)."""
+    if isinstance(images, Images):
+        return (functools.partial(images.pixels, slice(start, start + _BATCH), size)
+                for start in range(0, len(images), _BATCH)), len(images)
     if isinstance(images, np.ndarray) and images.ndim == 4:
         _check_pixels(images)
         return (images[start:start + _BATCH] for start in range(0, len(images), _BATCH)), len(images)

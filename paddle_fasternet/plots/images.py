@@ -2,7 +2,10 @@
 import numpy as np
 
 from .._check import check_number
+from ..data.imageset import Images
 from .style import INK, RIGHT, TRAIN, VAL, WRONG, new_figure, plain
+
+_SHOWN = 256  # side in pixels of a picture of a folder in a figure
 
 
 def show_images(imgs, num_rows, num_cols, pred=None, gt=None, scale=1.5, figure=None):
@@ -10,7 +13,7 @@ def show_images(imgs, num_rows, num_cols, pred=None, gt=None, scale=1.5, figure=
 
     Args:
         imgs: arrays or tensors [H, W, C] or [C, H, W]; integers are 0..255, floats 0..1. An image with other values
-            is stretched between its own extremes.
+            is stretched between its own extremes. Or a set of images, which gives ``gt`` too.
         num_rows, num_cols: of the grid; further images are left out.
         pred, gt: names, one for each image. With both, right is green and wrong red with the true name below.
         scale: side of a cell in inches.
@@ -24,6 +27,10 @@ def show_images(imgs, num_rows, num_cols, pred=None, gt=None, scale=1.5, figure=
     for argument, values in (("imgs", imgs), ("pred", pred), ("gt", gt)):
         if not np.iterable(values) and (values is not None or argument == "imgs"):
             raise TypeError(f"{argument}={values!r} must be a list or an array")
+    if isinstance(imgs, Images):
+        imgs = imgs[:num_rows * num_cols]
+        gt = [imgs.class_names[label] for label in imgs.labels] if gt is None else gt
+        imgs = imgs.pixels(slice(None), _SHOWN)
     names = [None if values is None else [str(value) for value in values] for values in (pred, gt)]
     shown = min(len(imgs), num_rows * num_cols)
     for argument, values in zip(("pred", "gt"), names):

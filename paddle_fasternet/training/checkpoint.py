@@ -11,6 +11,7 @@ from .._check import check_choice, check_path
 from .._files import is_sealed, remove_partial, replacing, seal, write_json
 from ..benchmark import machine
 from ..bundle import Classifier
+from ..data import describe_files
 from ..weights import load_weights, read_weights
 from .config import TrainConfig
 from .history import History
@@ -94,7 +95,8 @@ def save_config(folder, config, train, val):
 
 def _describe(train, val):
     return {"name": train.name, "source": train.source, "class_names": list(train.class_names),
-            "mean": train.mean, "std": train.std, "train_images": len(train), "val_images": len(val)}
+            "mean": train.mean, "std": train.std, "train_images": len(train), "val_images": len(val),
+            **describe_files(train, val)}
 
 
 def save_model(folder, name, model, optimizer):
@@ -194,7 +196,8 @@ def check_same_run(folder, config, train, val):
         raise FileExistsError(f"{path} is not of this library and stays as it is; choose another out_dir")
     there = json.loads(path.read_text(encoding="utf-8"))
     data = _describe(train, val)
-    data.pop("source")  # the same images may lie elsewhere
+    for name in ("source", *(("name", "train_from", "val_from") if "val_from" in data else ())):
+        data.pop(name)  # the same images may lie elsewhere
     differences = []
     settings = {**TrainConfig().to_dict(), **there["config"]}  # those that an older version lacked are at their default
     for before, now in [(settings, config.to_dict()), (there["data"], json.loads(json.dumps(data)))]:

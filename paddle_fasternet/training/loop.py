@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from .. import plots
 from .._check import check_number, check_type
 from .._files import holding, make_folder
-from ..data import ImageSet
+from ..data import check_images
 from .checkpoint import STATES, Checkpoints, open_folder, save_model
 from .config import TrainConfig
 from .history import History
@@ -29,7 +29,7 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
 
     Args:
         config: a ``TrainConfig``.
-        train, val: ``ImageSet`` with the same classes; ``val`` is evaluated after every epoch.
+        train, val: ``ImageSet`` or ``ImageFolder`` with the same classes; ``val`` is evaluated after every epoch.
         out_dir: folder for ``config.json``, ``history.json``, ``best_model.pdparams`` and ``final_model.pdparams``
             (the highest validation accuracy; the last epoch so far) with their ``.pdopt``, ``learning_curve.png``, and
             ``log.jsonl``, which gets a line every few steps. With ``ema_decay`` the weights are the averaged ones, the
@@ -64,8 +64,9 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
     ``out_dir`` that all of them see. ``batch_size`` stays that of the whole and must be a multiple of their number; the
     losses and accuracies are means over all. See the module ``parallel``, for BatchNorm too.
     """
-    for argument, value, kind in [("config", config, TrainConfig), ("train", train, ImageSet), ("val", val, ImageSet)]:
-        check_type(argument, value, kind)
+    check_type("config", config, TrainConfig)
+    for argument, value in [("train", train), ("val", val)]:
+        check_images(argument, value)
     for argument, value in [("overwrite", overwrite), ("resume", resume), ("visualdl", visualdl)]:
         check_type(argument, value, bool)
     checkpoint_seconds = check_number("checkpoint_seconds", checkpoint_seconds, low=0)

@@ -28,7 +28,7 @@ class Trainer:
 
     Args:
         config: ``TrainConfig``.
-        train: the training images, an ``ImageSet``.
+        train: the training images, an ``ImageSet`` or an ``ImageFolder``.
         processes: ``Processes`` that share each batch; one, as a rule.
 
     Attributes:
@@ -42,7 +42,7 @@ class Trainer:
     def __init__(self, config, train, processes):
         paddle.seed(config.seed)
         classes = len(train.class_names)
-        self.model = config.build_model(classes, in_channels=train.images.shape[1])
+        self.model = config.build_model(classes, in_channels=train.channels)
         self.classifier = Classifier(self.model, config.image_size, train.mean, train.std, train.class_names)
         self.preprocess = self.classifier.preprocess
         self.config, self.processes = config, processes
@@ -68,7 +68,7 @@ class Trainer:
         trainings = [self._augment(epoch, train) for epoch in {0, min(self.config.early_epochs, last), last}]
         with paddle.no_grad():
             for images, prepare in [*((train, augment) for augment in trainings), (val, self.preprocess)]:
-                x, _ = prepare(images.images[:2], images.labels[:2], np.random.default_rng(0))
+                x, _ = prepare.batch(images, np.arange(min(2, len(images))), np.random.default_rng(0))
                 self.model(paddle.to_tensor(x))
 
     def train_epoch(self, epoch, fetch_now):

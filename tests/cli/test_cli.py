@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from paddle_fasternet import TrainConfig, cli, load_dataset
+from paddle_fasternet.data import DATASETS
 from paddle_fasternet.weights import read_weights
 
 
@@ -16,7 +17,7 @@ def quick(small_variant, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("PADDLE_FASTERNET_DATA", raising=False)
-    monkeypatch.setattr("paddle_fasternet.data.datasets.CIFAR10_URL", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    monkeypatch.setattr("paddle_fasternet.data.known.cifar.CIFAR10.url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     monkeypatch.chdir(tmp_path)
 
 
@@ -52,7 +53,7 @@ def test_train_evaluate_predict_benchmark(tmp_path, capsys):
 
 
 def test_demo_takes_the_digits_where_there_is_no_network(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(cli.train._DEMO["digits"], "epochs", 1)
+    monkeypatch.setitem(DATASETS["digits"].demo, "epochs", 1)
     assert cli.main(["demo", "--out", "demo"]) == 0
     captured = capsys.readouterr()
     assert "Taking the embedded handwritten digits" in captured.err

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from paddle_fasternet.data import ImageSet, get_cifar10_labels, load_dataset, read_image
-from paddle_fasternet.data import datasets as module
+from paddle_fasternet.data.known import cifar as module
 
 BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
 
@@ -40,7 +40,7 @@ def no_machine(tmp_path, monkeypatch):
     monkeypatch.delenv("PADDLE_FASTERNET_DATA", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.chdir(tmp_path / "cwd")
-    monkeypatch.setattr(module, "CIFAR10_URL", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    monkeypatch.setattr(module.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -108,7 +108,7 @@ def server(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as httpd:
         thread = threading.Thread(target=httpd.serve_forever)
         thread.start()
-        monkeypatch.setattr(module, "CIFAR10_URL", f"http://127.0.0.1:{httpd.server_port}/cifar-10-python.tar.gz")
+        monkeypatch.setattr(module.CIFAR10, "url", f"http://127.0.0.1:{httpd.server_port}/cifar-10-python.tar.gz")
         yield folder
         httpd.shutdown()
         thread.join()
@@ -122,7 +122,7 @@ def test_download_is_verified_and_cached_whole_or_not_at_all(tmp_path, server, m
         load_dataset("cifar10")
     assert list(cache.iterdir()) == []
     digest = hashlib.md5((server / "cifar-10-python.tar.gz").read_bytes()).hexdigest()
-    monkeypatch.setattr(module, "CIFAR10_MD5", digest)
+    monkeypatch.setattr(module.CIFAR10, "md5", digest)
     assert "the official archive" in load_dataset("cifar10")[0].source
     assert [path.name for path in cache.iterdir()] == ["cifar-10-python.tar.gz"]
     (server / "cifar-10-python.tar.gz").unlink()
@@ -262,10 +262,20 @@ def test_files_that_are_not_images(tmp_path):
         read_image(tmp_path)
 
 
-def test_an_image_set_has_no_single_images():
-    images = ImageSet(np.zeros((4, 3, 8, 8), np.uint8), np.zeros(4, int), ("a",))
-    with pytest.raises(TypeError, match=r"not by 0: one image is .images\[i\]"):
-        images[0]
+def test_an_image_set_by_index():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+    images = ImageSet(pixels, [0, 1, 2, 1], "abc")
+    for index in (2, -2, np.int64(2)):
+        image, label = images[index]
+        np.testing.assert_array_equal(image, pixels[2])
+        assert label == 2 and type(label) is int
+    assert [label for _, label in images] == [0, 1, 2, 1]  # iteration ends
+    for index in (4, -5):
+        with pytest.raises(IndexError, match="of 4"):
+            images[index]
+    for index in ("0", 1.5, None):
+        with pytest.raises(TypeError, match="is indexed by integers, slices and arrays"):
+            images[index]
     assert len(images[:2]) == len(images[np.array([0, 3])]) == 2
     with pytest.raises(TypeError, match="class_names=None must be a list"):
         ImageSet(images.images, images.labels, None)

@@ -30,7 +30,8 @@ import paddle_fasternet as pf
 from paddle_fasternet import cli
 from paddle_fasternet._files import write_json
 from paddle_fasternet.benchmark import machine
-from paddle_fasternet.data import datasets, read_image
+from paddle_fasternet.data import datasets, read_cifar10, read_image
+from paddle_fasternet.data.known.cifar import CIFAR10
 from paddle_fasternet.model import VARIANTS
 from paddle_fasternet.training.checkpoint import CHECKPOINTS, Checkpoints
 from paddle_fasternet.weights import read_weights
@@ -341,7 +342,7 @@ def fuzz(root, explanation, count):
         Image.fromarray(pixels).save(root / f"image.{kind}")
         readers[f"image.{kind}"] = read_image
     write_archive(root / "archive.tar.gz")
-    readers["archive.tar.gz"] = datasets.read_cifar10
+    readers["archive.tar.gz"] = read_cifar10
     state = Checkpoints(make(root / "states"))
     state.save({"a": np.arange(60.0), "b": np.ones((3, 4), np.float32)}, {"steps": 3})
     readers["states/" + CHECKPOINTS[0]] = lambda path: Checkpoints(path.parent).load()
@@ -381,7 +382,7 @@ def write_archive(path):
     import pickle
     import tarfile
     with tarfile.open(path, "w:gz") as tar:
-        for name in [*datasets._TRAIN_BATCHES, "test_batch"]:
+        for name in [*CIFAR10.train, CIFAR10.test]:
             content = pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}, protocol=2)
             member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             member.size = len(content)
@@ -393,9 +394,9 @@ def prepare(root):
     for name in VARIANTS:
         VARIANTS[name] = SMALL
     whole = functools.lru_cache(None)(datasets.load_dataset)
-    for module in (cli.train, cli.files):
+    for module in (cli.train, cli.options):
         module.load_dataset = lambda *given: tuple(part[:16] for part in whole(*given))
-    cli.train._DEMO["digits"]["epochs"] = 1
+    datasets.DATASETS["digits"].demo["epochs"] = 1
     os.environ.pop("PADDLE_FASTERNET_DATA", None)
     os.environ["HOME"] = os.environ["XDG_CACHE_HOME"] = str(root)
     import matplotlib
