@@ -57,22 +57,23 @@ def oddities(network):
 
 
 def places(network):
-    """{id: [(holder, key), ...]} of every layer and tensor that can be reached from a network.
+    """{id: [(holder, key), ...]} of every layer, tensor and collection that can be reached from a network.
 
     Followed are sublayers, parameters, attributes, lists, tuples, dicts, other collections, objects, and what functions
     enclose. ``holder`` is the layer, collection, object or function; ``key`` the name or index there, None where there
     is none. A module's global variables stay unseen.
     """
-    found, seen, waiting = collections.defaultdict(list), set(), [network]
+    found, seen, waiting = collections.defaultdict(list), {}, [network]
     while waiting:
         holder = waiting.pop()
         if id(holder) in seen:
             continue
-        seen.add(id(holder))
+        seen[id(holder)] = holder  # alive, so that no other object gets its id
         for key, value in _contents(holder):
-            if isinstance(value, (nn.Layer, paddle.Tensor)):
+            leaf = _is_leaf(value)
+            if not leaf or isinstance(value, paddle.Tensor):
                 found[id(value)].append((holder, key))
-            if not _is_leaf(value):
+            if not leaf:
                 waiting.append(value)
     return found
 

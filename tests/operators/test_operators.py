@@ -1,4 +1,7 @@
+import collections
+import functools
 import json
+import types
 
 import numpy as np
 import paddle
@@ -276,6 +279,108 @@ def test_replace_takes_the_convolution_itself_and_other_types():
     model = nn.Sequential(nn.Conv2D(4, 4, 3, padding=1))
     model.to(dtype="float64")
     assert replace_conv(model).model(paddle.zeros([1, 4, 5, 5], "float64")).dtype == paddle.float64
+
+
+class Holder(nn.Layer):
+    """A convolution that is called through what ``hold`` makes of it, beside its name."""
+
+    def __init__(self, hold):
+        super().__init__()
+        self.conv = nn.Conv2D(8, 8, 3, padding=1)
+        self.held = hold(self.conv)
+
+    def forward(self, x):
+        held = self.held
+        while not callable(held) or isinstance(held, (nn.LayerList, nn.LayerDict)):
+            if isinstance(held, types.SimpleNamespace):
+                held = held.a
+            else:
+                held = held["a"] if isinstance(held, (dict, nn.LayerDict)) else next(iter(held))
+        return held(x)
+
+
+Pair = collections.namedtuple("Pair", "first second")
+
+
+@pytest.mark.parametrize("hold", [
+    lambda conv: conv, lambda conv: [conv], lambda conv: (conv,), lambda conv: {"a": conv}, lambda conv: [[conv]],
+    lambda conv: ((conv, 1), conv), lambda conv: {"a": ([conv],)}, lambda conv: Pair(conv, conv),
+    lambda conv: [(conv,)], lambda conv: collections.OrderedDict(a=conv), lambda conv: nn.LayerList([conv]),
+    lambda conv: nn.LayerDict({"a": conv}), lambda conv: nn.Sequential(conv)])
+def test_replace_reaches_what_is_called(hold):
+    model, x = Holder(hold), paddle.randn([1, 8, 5, 5])
+    result = replace_conv(model)
+    assert result.replaced == [("conv", 584, 108)] and not result.left
+    before = result.model(x)
+    assert not np.allclose(before, model(x))
+    result.model.conv[1].weight.set_value(2 * result.model.conv[1].weight)  # the one that is trained is the one called
+    assert not np.allclose(before, result.model(x))
+    assert isinstance(result.model.held, (type(model.held), nn.Sequential)) and isinstance(model.conv, nn.Conv2D)
+
+
+def test_replace_reaches_an_alias_that_paddle_does_not_see():
+    model = Holder(lambda conv: None)
+    model.__dict__["held"] = model.conv
+    assert isinstance(replace_conv(model).model.held, nn.Sequential)
+
+
+def test_replace_reaches_several_in_one_tuple():
+    class Pyramid(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.convs = tuple(self.add_sublayer(f"conv{i}", nn.Conv2D(8, 8, 3, padding=1)) for i in range(3))
+            self.again = [self.convs, {"all": self.convs}]
+
+    model = replace_conv(Pyramid()).model
+    assert all(layer is model._sub_layers[f"conv{i}"] for i, layer in enumerate(model.convs))
+    assert all(isinstance(layer, nn.Sequential) for layer in model.convs)
+    assert model.again[0] is model.again[1]["all"] and list(model.again[0]) == list(model.convs)
+
+
+class Slots:
+    __slots__ = ("inner",)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __call__(self, x):
+        return self.inner(x)
+
+
+@pytest.mark.parametrize(("hold", "holder"), [
+    (lambda conv: lambda x: conv(x), "function"), (lambda conv: collections.deque([conv]), "deque"),
+    (lambda conv: types.SimpleNamespace(a=conv), "SimpleNamespace"), (Slots, "Slots"),
+    (lambda conv: conv.forward, "method"), (lambda conv: functools.partial(lambda layer, x: layer(x), conv), "partial"),
+    (lambda conv: {conv}, "set"), (lambda conv: collections.deque([(conv,)]), "deque"),
+    (lambda conv: [lambda x, conv=conv: conv(x)], "function")])
+def test_replace_leaves_what_it_cannot_reach(hold, holder):
+    """The network's copy would call the old convolution, or the given network's, and nothing the new one."""
+    model = Holder(hold)
+    with pytest.raises(ValueError, match=f"conv: also held by a {holder}, which cannot be changed"):
+        replace_conv(model)
+    both = replace_conv(nn.Sequential(model, nn.Conv2D(8, 8, 3, padding=1)))
+    assert [name for name, *_ in both.replaced] == ["1"] and "1 also held by a" in str(both)
+    assert type(both.model[0].conv) is nn.Conv2D
+
+
+def test_replace_names_convolutions_that_are_no_sublayers():
+    model = Holder(lambda conv: [{"a": nn.Conv2D(8, 8, 3, padding=1)}])
+    result = replace_conv(nn.Sequential(model))
+    assert [name for name, *_ in result.replaced] == ["0.conv"]
+    assert result.left == [("0.held[0]['a']", "not registered, so its weights are no parameters; use add_sublayer or "
+                            "nn.LayerList")]
+
+
+def test_replace_leaves_odd_convolutions():
+    shared, other = nn.Conv2D(8, 8, 3, padding=1), nn.Conv2D(8, 8, 1)
+    other.bias = shared.bias
+    replaced = nn.Conv2D(8, 8, 3, padding=1)
+    replaced.forward = lambda x: x
+    model = nn.Sequential(shared, other, replaced, nn.Conv2D(8, 8, 3, padding=[[0, 0], [0, 0], [1, 1], [1, 1]]))
+    result = replace_conv(model)
+    assert [name for name, *_ in result.replaced] == ["3"]
+    assert dict(result.left) == {"0": "with a bias used elsewhere too", "1": "kernel 1 x 1",
+                                 "2": "odd: it has its forward replaced on the object"}
 
 
 class Standardised(nn.Conv2D):
