@@ -13,11 +13,10 @@ import paddle
 from paddle import nn
 
 from .._check import check_number
-from .._plain import oddities
 from ..bundle import Classifier, channel_values
-from ..layers import DropPath, PConv
-from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage, patch_shape
+from ..model import FasterNet
 from .fuse import fuse_conv_bn
+from .native_form import native_settings
 from .onnx_graph import to_onnx
 
 INDEX = "export.json"
@@ -91,7 +90,7 @@ class NetworkFiles:
         settings = native_settings(self.network)
         if settings is None:
             raise ValueError("the native engine runs FasterNet with PConv or identity mixers and ReLU or GELU alone")
-        return {name: value.numpy() for name, value in self.network.state_dict().items()}, settings
+        return {name: value.astype("float32").numpy() for name, value in self.network.state_dict().items()}, settings
 
     def _temporary(self):
         if self._folder is None:
@@ -194,23 +193,6 @@ class ExportFiles:
         if sha256(path) != self._checksums[name]:
             raise ValueError(f"{path} is damaged: it is not what export wrote; export the network again")
         return path
-
-
-def native_settings(network):
-    """What ``NativeNetwork`` must know of a FasterNet beside its weights, or None where it is not made for it."""
-    if not isinstance(network, FasterNet) or any(oddities(network)):
-        return None
-    kinds = {type(layer) for layer in network.sublayers()}
-    activations = [name for name, kind in (("gelu", nn.GELU), ("relu", nn.ReLU)) if kind in kinds]
-    known = kinds <= {PatchEmbed, PatchMerging, Stage, FasterNetBlock, PConv, DropPath, nn.Conv2D, nn.Linear, nn.GELU,
-                      nn.ReLU, nn.Identity, nn.AdaptiveAvgPool2D, nn.Sequential}
-    known = known and not any(getattr(layer, "_approximate", False) for layer in network.sublayers())  # tanh in GELU
-    shapes = [patch_shape(layer) for layer in network.sublayers() if isinstance(layer, (PatchEmbed, PatchMerging))]
-    overlaps = {shape and shape[1] for shape in shapes}
-    if not known or len(activations) != 1 or len(overlaps) != 1 or None in overlaps:
-        return None
-    return {"act": activations[0], "embed_act": not isinstance(network.patch_embed.act, nn.Identity),
-            "embed_overlap": overlaps.pop()}
 
 
 def write_paddle(network, folder, image_size, channels):

@@ -10,7 +10,7 @@ from paddle import nn
 
 from paddle_fasternet import FasterNet, fuse_conv_bn
 from paddle_fasternet.deploy import native
-from paddle_fasternet.deploy.files import native_settings
+from paddle_fasternet.deploy.files import NetworkFiles, native_settings
 from paddle_fasternet.layers import PConv
 from paddle_fasternet.training.native import why_not
 
@@ -160,6 +160,56 @@ def test_an_overlap_in_one_place_alone_is_left_to_other_engines():
     model = trained_like()
     model.patch_embed.proj = nn.Conv2D(3, 8, 3, padding=1, bias_attr=False)
     assert native_settings(fuse_conv_bn(model)) is None
+
+
+def put(path, layer):
+    """A change of a network: this layer at that path, which does not change any shape."""
+    def change(model):
+        parent, _, name = path.rpartition(".")
+        setattr(dict(model.named_sublayers(include_self=True))[parent], name, layer)
+    return change
+
+
+def append(path, layer):
+    return lambda model: dict(model.named_sublayers())[path].add_sublayer("more", layer)
+
+
+BLOCK = "stages.0.blocks.0"
+
+
+@pytest.mark.parametrize("change", [
+    put(f"{BLOCK}.mlp.2", nn.Identity()), put(f"{BLOCK}.mlp.2", nn.GELU()), append(f"{BLOCK}.mlp", nn.ReLU()),
+    append("avgpool_pre_head", nn.ReLU()), append("stages", nn.ReLU()), append("stages.0.blocks", nn.ReLU()),
+    put("avgpool_pre_head.2", nn.Identity()), put("avgpool_pre_head.0", nn.AdaptiveAvgPool2D((1, 2))),
+    put("stages.1.act", nn.ReLU()), put("patch_embed.act", nn.GELU()), put(f"{BLOCK}.drop_path", nn.ReLU()),
+    put(f"{BLOCK}.spatial_mixing.partial_conv3", nn.Conv2D(2, 2, 3, padding=2, dilation=2, bias_attr=False)),
+    put(f"{BLOCK}.spatial_mixing.partial_conv3", nn.Conv2D(2, 2, 3, padding=1, padding_mode="reflect")),
+    put(f"{BLOCK}.spatial_mixing.partial_conv3", nn.Conv2D(2, 2, 1, bias_attr=False, padding=[0, 0])),
+    put(f"{BLOCK}.mlp.0", nn.Conv2D(8, 16, 1, groups=2)), put("head", nn.Sequential(nn.ReLU(), nn.Linear(16, 5))),
+    lambda model: model.head.register_forward_post_hook(lambda layer, x, y: y / 4),
+    lambda model: nn.utils.weight_norm(model.stages[0].blocks[0].mlp[3])])
+def test_a_changed_fasternet_is_run_rightly_or_left_to_other_engines(change):
+    model, x = trained_like(), batch(2, 16)
+    change(model)
+    model.eval()
+    with paddle.no_grad():
+        expected = None if "(1, 2)" in str(model.avgpool_pre_head[0]._output_size) else model(paddle.to_tensor(x))
+    folded = fuse_conv_bn(model)
+    settings = native_settings(folded)
+    if settings is not None and BUILT and expected is not None:
+        arrays = {name: value.numpy() for name, value in folded.state_dict().items()}
+        assert np.abs(native.NativeNetwork(arrays, **settings).logits(x) - expected.numpy()).max() < 1e-4
+    one_by_one = getattr(model.stages[0].blocks[0].spatial_mixing.partial_conv3, "_kernel_size", None) == [1, 1]
+    assert (settings is not None) == one_by_one
+
+
+def test_weights_in_bfloat16_are_read_as_numbers():
+    model = trained_like()
+    model.to(dtype="bfloat16")
+    files = NetworkFiles.__new__(NetworkFiles)
+    files.network = fuse_conv_bn(model)
+    arrays, _ = files.folded_arrays()
+    assert np.allclose(arrays["head.weight"], model.head.weight.astype("float32").numpy())
 
 
 @needs_native
