@@ -3,6 +3,7 @@
 Whoever reads a layer's weights instead of calling it (folding, ONNX, the native engine) asks here first.
 """
 import collections
+import copy
 import functools
 import gc
 import inspect
@@ -54,6 +55,20 @@ def oddities(network):
         why = oddity(layer)
         if why:
             yield name, why
+
+
+def copied(network):
+    """A deep copy; ValueError that names the layer where there can be none."""
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:
+        for name, layer in network.named_sublayers(include_self=True):
+            try:
+                copy.deepcopy({key: value for key, value in vars(layer).items() if key != "_sub_layers"})
+            except Exception as reason:
+                raise ValueError(f"{name or 'model'} ({type(layer).__name__}) cannot be copied: {reason}; remove the "
+                                 "hook or attribute, or run the network in no_grad() first") from error
+        raise
 
 
 def places(network):

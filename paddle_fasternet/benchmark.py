@@ -14,6 +14,9 @@ from paddle import nn
 from ._check import check_number
 from ._modes import evaluating
 
+_TRANSPOSED = (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)
+_CONVOLUTIONS = (nn.Conv1D, nn.Conv2D, nn.Conv3D, *_TRANSPOSED)
+
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
@@ -161,8 +164,9 @@ def count_parameters(model):
 def count_macs(model, image_size=224, channels=3):
     """Multiply-adds of convolutions and linear layers for one square image; normalisation, activations, sums: nothing.
 
-    A convolution counts out_channels * H * W * kernel area * in_channels / groups. A layer with a method
-    ``macs(inputs, output)`` says for itself what a call costs.
+    A convolution counts out_channels * H * W * kernel area * in_channels / groups, a transposed one the same with its
+    input's channels and size. A layer with a method ``macs(inputs, output)`` says for itself what a call costs, with
+    all that it calls.
     """
     total = 0
 
@@ -171,12 +175,20 @@ def count_macs(model, image_size=224, channels=3):
         if hasattr(layer, "macs"):
             total += layer.macs(inputs, output)
             return
-        # a weight is used once for each output position, that is each value of one output feature
-        features = layer.weight.shape[0] if isinstance(layer, nn.Conv2D) else layer.weight.shape[1]
-        total += int(np.prod(layer.weight.shape)) * (int(np.prod(output.shape)) // features)
+        # a weight is used once for each output position, that is each value of one output feature; in a transposed
+        # convolution once for each input position
+        features = layer.weight.shape[1 if isinstance(layer, nn.Linear) else 0]
+        values = inputs[0] if isinstance(layer, _TRANSPOSED) else output
+        total += int(np.prod(layer.weight.shape)) * (int(np.prod(values.shape)) // features)
 
-    handles = [layer.register_forward_post_hook(count) for layer in model.sublayers(include_self=True)
-               if isinstance(layer, (nn.Conv2D, nn.Linear)) or hasattr(layer, "macs")]
+    layers = model.sublayers(include_self=True)
+    inside = {id(child) for layer in layers if hasattr(layer, "macs") for child in layer.sublayers()}
+    handles = []
+    for layer in layers:
+        if id(layer) not in inside and (isinstance(layer, (*_CONVOLUTIONS, nn.Linear)) or hasattr(layer, "macs")):
+            handles.append(layer.register_forward_post_hook(count))
+            # the first one: those of the network may return another output
+            layer._forward_post_hooks.move_to_end(handles[-1]._hook_id, last=False)
     try:
         with evaluating(model), paddle.no_grad():
             model(paddle.zeros([1, channels, image_size, image_size]))

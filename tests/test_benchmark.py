@@ -60,6 +60,37 @@ def test_a_layer_may_say_what_it_costs():
     assert count_macs(nn.Sequential(Squares(), nn.Conv2D(3, 2, 1)), 4) == 48 + 16 * 6
 
 
+def test_a_layer_that_says_what_it_costs_counts_its_sublayers_itself():
+    class Twice(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2D(3, 3, 1)
+
+        def forward(self, x):
+            return self.conv(self.conv(x))
+
+    class Counted(Twice):
+        @staticmethod
+        def macs(inputs, output):
+            return 7
+
+    assert count_macs(Twice(), 4) == 2 * 16 * 9 and count_macs(nn.Sequential(Counted(), Twice()), 4) == 7 + 2 * 16 * 9
+
+
+def test_convolutions_of_every_kind_count():
+    # [1, 3, 16] to 2 features; back to 3; then [1, 3, 4, 4], with 16 positions in the transposed input
+    model = nn.Sequential(nn.Flatten(2), nn.Conv1D(3, 2, 1), nn.Conv1DTranspose(2, 3, 1), nn.Unflatten(2, [4, 4]),
+                          nn.Conv2DTranspose(3, 6, 2, stride=2, groups=3))
+    assert count_macs(model, 4) == 16 * 6 + 16 * 6 + 16 * (3 * 2 * 4)
+    assert count_macs(nn.Sequential(nn.Unflatten(1, [3, 1]), nn.Conv3D(3, 2, (1, 2, 2))), 4) == 9 * 3 * 2 * 4
+
+
+def test_a_hook_of_the_network_does_not_change_the_count():
+    conv = nn.Conv2D(3, 2, 1)
+    conv.register_forward_post_hook(lambda layer, inputs, output: output.mean([2, 3]))
+    assert count_macs(conv, 4) == 16 * 6 and len(conv._forward_post_hooks) == 1
+
+
 def test_measuring_leaves_the_mode_and_counts_images():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
     result = measure_speed(model, Augment("none", 8), np.zeros((6, 3, 16, 16), np.uint8), repeats=2, warmup=0)

@@ -1,13 +1,11 @@
 """Fold what is linear at inference, BatchNorm and layer scale, into the convolutions beside it."""
-import copy
-
 import numpy as np
 import paddle
 from paddle import nn
 
 from .._check import check_type
 from .._modes import evaluating
-from .._plain import oddity, places
+from .._plain import copied, oddity, places
 from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage
 
 # layers that call their children as they stand, and the names of a convolution and the norm right after it
@@ -51,25 +49,12 @@ def fuse_conv_bn(model, example=None):
 
 
 def _folded(model, trusting=False):
-    model = _copy(model)
+    model = copied(model)
     model.eval()
     found = places(model)
     if not found[id(model)]:
         _fold_inside(model, found, trusting)
     return model
-
-
-def _copy(model):
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:
-        for name, layer in model.named_sublayers(include_self=True):
-            try:
-                copy.deepcopy({key: value for key, value in vars(layer).items() if key != "_sub_layers"})
-            except Exception as reason:
-                raise ValueError(f"{name or 'model'} ({type(layer).__name__}) cannot be copied: {reason}; remove the "
-                                 "hook or attribute, or run the network in no_grad() first") from error
-        raise
 
 
 def _fold_inside(layer, found, trusting):

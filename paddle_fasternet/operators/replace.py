@@ -2,7 +2,6 @@
 
 Paper: https://arxiv.org/abs/2303.03667, section 3.2, where the two together stand for a regular convolution.
 """
-import copy
 import dataclasses
 from collections import Counter
 from typing import List, Tuple
@@ -10,7 +9,7 @@ from typing import List, Tuple
 from paddle import nn
 
 from .._check import check_number, check_type
-from .._plain import oddity, places
+from .._plain import copied, oddity, places
 from ..benchmark import count_parameters
 from ..layers import PConv
 
@@ -68,9 +67,9 @@ def replace_conv(model, n_div=4):
     check_type("model", model, nn.Layer)
     n_div = check_number("n_div", n_div, low=2, integer=True)
     given = nn.Sequential(model)  # so that the network itself may be the convolution
-    root = nn.Sequential(copy.deepcopy(model))
+    root = nn.Sequential(copied(model))
     # a function that the network holds calls the convolution given, not its copy: what holds it is asked of the given
-    held, copied = places(given), places(root)
+    held, own = places(given), places(root)
     result, rebuilt = Replacement(root, [], _unregistered(given, held)), {}
     twins, done = dict(zip(map(id, given.sublayers()), root.sublayers())), set()
     for parent_name, parent in given.named_sublayers(include_self=True):
@@ -85,8 +84,8 @@ def replace_conv(model, n_div=4):
                 continue
             new = _partial(conv, n_div)
             result.replaced.append((name, count_parameters(conv), count_parameters(new)))
-            for holder, key in copied[id(twins[id(conv)])]:
-                _put(new, holder, key, copied, rebuilt)
+            for holder, key in own[id(twins[id(conv)])]:
+                _put(new, holder, key, own, rebuilt)
     if not result.replaced:
         reasons = "; ".join(f"{name}: {why}" for name, why in result.left[:4]) or "it has no Conv2D"
         raise ValueError(f"model={type(model).__name__} has no convolution to replace with n_div={n_div} ({reasons})")
@@ -95,32 +94,33 @@ def replace_conv(model, n_div=4):
 
 def _unregistered(network, held):
     """(name, why) of the convolutions that a network holds in lists, tuples and dicts without knowing them."""
-    known = {id(layer): name for name, layer in network.named_sublayers()}
-    found = {}
+    known = {id(layer): name for name, layer in network.named_sublayers(include_self=True)}
+    names = []
     for spots in held.values():
         holder, key = spots[0]
-        conv = holder[key] if isinstance(holder, (list, tuple, dict)) and key is not None else None
+        if key is None or _fixed(holder, key, held):
+            continue
+        conv = getattr(holder, key) if isinstance(holder, nn.Layer) else holder[key]
         if isinstance(conv, nn.Conv2D) and id(conv) not in known:
-            path = f"[{key!r}]"
-            while not isinstance(holder, nn.Layer):
-                holder, key = held[id(holder)][0]
+            path = ""
+            while id(holder) not in known:
                 path = f".{key}{path}" if isinstance(holder, nn.Layer) else f"[{key!r}]{path}"
-            found[(known.get(id(holder), "") + path)[2:].lstrip(".")] = None
+                holder, key = held[id(holder)][0]
+            names.append(f"{known[id(holder)]}.{key}{path}".lstrip(".")[2:])
     return [(name, "not registered, so its weights are no parameters; use add_sublayer or nn.LayerList")
-            for name in found]
+            for name in names]
 
 
 def _put(new, holder, key, found, rebuilt):
     """Put a layer at a place out of ``places``. A tuple is built again and takes the old one's places itself."""
-    if isinstance(holder, nn.Layer):
-        slots = holder._sub_layers if key in holder._sub_layers else vars(holder)
-        slots[key] = new
-    elif isinstance(holder, tuple):
+    if isinstance(holder, tuple):
         items = list(rebuilt.get(id(holder), holder))
         items[key] = new
         rebuilt[id(holder)] = again = getattr(type(holder), "_make", type(holder))(items)
         for outer, place in found[id(holder)]:
             _put(again, outer, place, found, rebuilt)
+    elif isinstance(holder, nn.Layer):
+        (holder._sub_layers if key in holder._sub_layers else vars(holder))[key] = new
     else:
         holder[key] = new
 

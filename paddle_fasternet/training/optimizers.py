@@ -41,7 +41,10 @@ def _matrices(model):
     """The weights of the convolutions between the stem and the final pooling."""
     inner = [layer for name, layer in model.named_sublayers() if isinstance(layer, nn.Conv2D)
              and not name.startswith(("patch_embed.", "avgpool_pre_head."))]
-    return [layer.weight for layer in inner if layer._groups == 1 and not layer.weight.stop_gradient]
+    # a weight of two layers counts once; one that a weight norm computes is no parameter, what it is made of is
+    weights = {id(weight): weight for layer in inner if layer._groups == 1
+               for weight in [layer._parameters.get("weight")] if weight is not None and not weight.stop_gradient}
+    return list(weights.values())
 
 
 class Muon:

@@ -364,10 +364,10 @@ def test_replace_leaves_what_it_cannot_reach(hold, holder):
 
 
 def test_replace_names_convolutions_that_are_no_sublayers():
-    model = Holder(lambda conv: [{"a": nn.Conv2D(8, 8, 3, padding=1)}])
+    model = Holder(lambda conv: [{"a": nn.Sequential(nn.Conv2D(8, 8, 3, padding=1))}])
     result = replace_conv(nn.Sequential(model))
     assert [name for name, *_ in result.replaced] == ["0.conv"]
-    assert result.left == [("0.held[0]['a']", "not registered, so its weights are no parameters; use add_sublayer or "
+    assert result.left == [("0.held[0]['a'].0", "not registered, so its weights are no parameters; use add_sublayer or "
                             "nn.LayerList")]
 
 

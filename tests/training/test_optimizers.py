@@ -95,6 +95,21 @@ def _state_after_a_step(model, optimizer):
     return set(optimizer.state_dict())
 
 
+def test_muon_steps_a_shared_weight_once_and_leaves_what_a_weight_norm_computes():
+    model = create_model("fasternet_t0", **TINY)
+    first, second = (model.stages[i].blocks[0].mlp for i in (0, 2))
+    plain = build_optimizer(model, MUON).matrices
+    twin = paddle.nn.Conv2D(*first[0].weight.shape[1::-1], 1, bias_attr=False)
+    twin.weight = first[0].weight
+    model.extra = twin
+    assert [weight.name for weight in build_optimizer(model, MUON).matrices] == [weight.name for weight in plain]
+    paddle.nn.utils.weight_norm(second[0])
+    optimizer = build_optimizer(model, MUON)
+    own = {parameter.name for parameter in model.parameters()}
+    assert {weight.name for weight in optimizer.matrices} < own and len(optimizer.matrices) == len(plain) - 1
+    assert {weight.name for weight in optimizer._parameter_list} == own
+
+
 def test_muons_state_goes_on_elsewhere():
     paddle.seed(0)
     first, second = (create_model("fasternet_t0", **TINY, num_classes=4) for _ in range(2))
