@@ -3,7 +3,9 @@
 # make interpretdl InterpretDL in the environment, without the old versions it asks for (make test has it)
 # make notebooks  every notebook from top to bottom in quick mode, about five minutes on two cores; changes nothing
 # make notebooks-full  as they stand, with all their training; their outputs are written into notebooks/
-# make test-paddle26, make lint, make bench, make clean
+# make bench      every measurement anew, into work/results: one to two hours on a machine with nothing else to do; it
+#                 needs CIFAR-10. make bench BENCH=--quick sees in two minutes that all of them run, and keeps nothing
+# make test-paddle26, make lint, make clean
 PYTHON ?= python3
 VENV ?= .venv
 NATIVE := $(wildcard paddle_fasternet/*/native/*)
@@ -30,8 +32,9 @@ interpretdl: $(VENV)/interpretdl.ready
 lint: $(VENV)/test.ready
 	$(VENV)/bin/ruff check .
 
-bench: $(VENV)/test.ready
-	$(VENV)/bin/python benchmarks/data_pipeline.py
+bench: $(VENV)/test.ready $(VENV)/interpretdl.ready
+	for name in data_pipeline train_step mixers inference operators explain; do \
+	  $(VENV)/bin/python benchmarks/$$name.py $(BENCH) || exit 1; done
 
 clean:
 	rm -rf .venv .venv-paddle26 build *.egg-info

@@ -1,19 +1,18 @@
 """LIME against InterpretDL's, side by side in one run; how true explanations are to the model; how far seeds differ.
 
-    OMP_NUM_THREADS=2 python benchmarks/explain.py --data-file CIFAR10.tar.gz [--out work/results]
+    python benchmarks/explain.py --data-file CIFAR10.tar.gz [--out work/results]
 
 Needs InterpretDL (make interpretdl). Writes explain.json and explain.png.
 
 Speed: FasterNet-T0 at 224 x 224, 1,000 samples, the photograph of a cat that scikit-image brings. The weights are the
-shipped CIFAR-10 network's, so that the answers are those of a trained network; its stem for 2 x 2 pixels is spread
-over 4 x 4, its first merging layer for 1 x 1 over 2 x 2. Every turn explains the image once with each contender,
-superpixels included. The time inside the model is that in the predict function, from uint8 images to probabilities; the
-next images are made meanwhile.
+shipped CIFAR-10 network's, so that the outputs are those of a trained network; the filters of its overlapping merging
+layers are summed into those of T0, which do not overlap. Every contender has a process of its own, and every turn
+explains the image once with each, superpixels included. The time inside the model is that in the predict function, from
+uint8 images to probabilities; the next images are made meanwhile.
 
 Faithfulness: the shipped CIFAR-10 network on test images, for the class that it predicts; LIME and Grad-CAM rank the
 same superpixels, and random orders of them are the measure. Hidden parts have the mean colour of the image.
 """
-import argparse
 import contextlib
 import io
 import resource
@@ -21,10 +20,10 @@ import time
 
 import cv2
 import numpy as np
+from turns import Contender, Record, chosen, in_turn, options, prepare
 
 from paddle_fasternet import fasternet_t0, load_dataset, load_run, plots
-from paddle_fasternet._files import make_folder, write_json
-from paddle_fasternet.benchmark import machine
+from paddle_fasternet.data import ImageSet
 from paddle_fasternet.deploy import Predictor, offered
 from paddle_fasternet.explain import LimeExplainer, average, grad_cam, measure_faithfulness, random_faithfulness
 from paddle_fasternet.explain.predict import LayerPredictor
@@ -32,20 +31,8 @@ from paddle_fasternet.plots.explanations import draw_heat
 from paddle_fasternet.weights import CIFAR10_RUN
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255  # what InterpretDL takes
+THEIRS = "InterpretDL 0.8.0"
 SHOWN = 6
-
-
-class Timed:
-    """A predict function and the seconds spent in it."""
-
-    def __init__(self, function):
-        self.function, self.seconds = function, 0.0
-
-    def __call__(self, images):
-        start = time.perf_counter()
-        answer = self.function(images)
-        self.seconds += time.perf_counter() - start
-        return answer
 
 
 def photograph():
@@ -54,16 +41,78 @@ def photograph():
 
 
 def network():
-    """T0 as it is, with trained weights, those of smaller patches spread over larger ones."""
+    """T0 with the shipped network's weights, filters of overlapping patches summed into those of T0."""
     trained = load_run(CIFAR10_RUN, "final").model
     model = fasternet_t0(num_classes=10)
     state = {name: value.numpy() for name, value in trained.state_dict().items()}
-    for name in ("patch_embed.proj.weight", "stages.1.reduction.weight"):
-        state[name] = state[name].repeat(2, 2).repeat(2, 3) / 4
+    for name, value in model.state_dict().items():
+        side = value.shape[-1]
+        if value.ndim == 4 and side != state[name].shape[-1]:
+            state[name] = shrink(state[name], side)
     missing, unexpected = model.set_state_dict(state)
     assert not missing and not unexpected
     model.eval()
     return model
+
+
+def shrink(filters, side):
+    """Filters [..., k, k] summed into [..., side, side], so that a constant image gives the same."""
+    even = -(-filters.shape[-1] // side) * side
+    padded = np.pad(filters, [(0, 0), (0, 0), *[(0, even - filters.shape[-1])] * 2])
+    return padded.reshape(*filters.shape[:2], side, even // side, side, even // side).sum((3, 5))
+
+
+class Ours:
+    """Contender: one explanation of the photograph by ``LimeExplainer``."""
+
+    def __init__(self, engine, precision, samples):
+        self.before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self.image, self.samples, self.inside, self.found = photograph(), samples, [], None
+        if precision:
+            self.predict = Predictor(network(), engine, precision, image_size=224, mean=MEAN, std=STD)
+            self.engine = f"{self.predict.engine} {self.predict.precision}"
+        else:
+            self.predict, self.engine = LayerPredictor(network(), MEAN, STD, "eager"), "the network itself"
+
+    def _timed(self, images):
+        start = time.perf_counter()
+        found = self.predict(images)
+        self.inside[-1] += time.perf_counter() - start
+        return found
+
+    def explain(self, labels=None, seed=0):
+        return LimeExplainer(self._timed, seed=seed).explain(self.image, labels, num_samples=self.samples,
+                                                             progress=False)
+
+    def __call__(self):
+        self.inside.append(0.0)
+        self.found = self.explain()
+
+    def facts(self):
+        memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - self.before) / 1024
+        inside = list(self.inside)
+        return {"engine": self.engine, "inside": inside, "coefficients": self.found.coefficients[0].tolist(),
+                "top_five": [int(i) for i, _ in self.found.top()], "segments": int(self.found.segments.max()) + 1,
+                "peak_memory_above_start_mb": round(memory, 1),
+                "two_seeds": distance(self.found, self.explain(self.found.labels, seed=1))}
+
+
+class InterpretDL:
+    """Contender: InterpretDL's explanation of the likeliest class, its superpixels made in every call, as ours are."""
+
+    def __init__(self, samples):
+        from paddle_fasternet.explain.interpretdl import LIMECVInterpreter
+        self.interpreter = LIMECVInterpreter
+        self.model, self.image, self.samples, self.weights = network(), photograph(), samples, None
+
+    def __call__(self):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            self.weights = self.interpreter(self.model, device="cpu", random_seed=0).interpret(
+                self.image, num_samples=self.samples, visual=False)
+
+    def facts(self):
+        pairs, = self.weights.values()
+        return {"top_five": [int(i) for i, _ in pairs[:5]], "coefficients": [float(c) for _, c in sorted(pairs)]}
 
 
 def distance(one, other):
@@ -74,64 +123,41 @@ def distance(one, other):
             "correlation": float(np.corrcoef(a, b)[0, 1]), "common_of_top_five": len(tops[0] & tops[1])}
 
 
-def speed(samples, repeats):
-    """Samples a second of every contender, measured in turn; and whether their answers agree."""
-    image = photograph()
-    model = network()
-    engines = [("auto", "fp32")] + [(engine, "bf16") for engine in ("openvino", "native") if "bf16" in offered(engine)]
-    functions = {}
-    for engine, precision in engines:
-        predictor = Predictor(model, engine, precision, image_size=224, mean=MEAN, std=STD)
-        functions[f"ours, {predictor.engine} {predictor.precision}"] = Timed(predictor)
-    functions["ours, network itself"] = Timed(LayerPredictor(model, MEAN, STD, "eager"))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds, inside, found = {}, {}, {}
-    for turn in range(repeats + 1):
-        for name, function in functions.items():
-            function.seconds, start = 0.0, time.perf_counter()
-            found[name] = LimeExplainer(function, seed=0).explain(image, num_samples=samples, progress=False)
-            if turn:
-                seconds.setdefault(name, []).append(time.perf_counter() - start)
-                inside.setdefault(name, []).append(function.seconds)
-        if turn == 0:
-            memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-            continue
-        start = time.perf_counter()
-        theirs = interpretdl(model, image, samples)
-        seconds.setdefault("InterpretDL 0.8.0", []).append(time.perf_counter() - start)
+def contenders(samples):
+    """{name: Contender}; ``images`` of a call are its samples."""
+    engines = {"ours, fastest": ("auto", "fp32"), "ours, network itself": ("eager", "")}
+    engines.update({f"ours, {engine} bf16": (engine, "bf16") for engine in ("openvino", "native")
+                    if "bf16" in offered(engine)})
+    found = {name: Contender(Ours, samples, dict(engine=engine, precision=precision, samples=samples))
+             for name, (engine, precision) in engines.items()}
+    return {**found, THEIRS: Contender(InterpretDL, samples, dict(samples=samples))}
+
+
+def speed(measured, samples):
+    """What the record has of the speed; whether the explanations agree."""
+    theirs = measured.facts.get(THEIRS)
     rows = {}
-    for name, values in seconds.items():
-        rate = samples / np.array(values)
-        low, median, high = np.percentile(rate, (25, 50, 75))
-        rows[name] = {"samples_per_second": round(median, 1), "quartiles": [round(low, 1), round(high, 1)],
-                      "times_interpretdl": round(float(np.median(np.array(seconds["InterpretDL 0.8.0"]) / values)), 2)}
-        if name in inside:
-            shares = 1 - np.array(inside[name]) / values
-            top = [i for i, _ in found[name].top()]
-            rows[name].update(
-                share_outside_model=round(float(np.median(shares)), 4),
-                seconds_outside_model=round(float(np.median(np.array(values) - inside[name])), 4), top_five=top,
-                same_top_five=set(top) == set(theirs["top_five"]), same_order=top == theirs["top_five"])
-            scale = np.abs(theirs["coefficients"]).max()
-            rows[name]["largest_difference_over_largest"] = float(
-                np.abs(found[name].coefficients[0] - theirs["coefficients"]).max() / scale)
-    rows["InterpretDL 0.8.0"]["top_five"] = theirs["top_five"]
-    some = next(iter(found.values()))
-    other_seed = LimeExplainer(functions[next(iter(found))], seed=1).explain(image, some.labels, num_samples=samples,
-                                                                             progress=False)
-    return {"samples": samples, "repeats": repeats, "segments": int(some.segments.max()) + 1, "contenders": rows,
-            "two_seeds": distance(some, other_seed), "peak_memory_above_start_mb": round(memory, 1)}
-
-
-def interpretdl(model, image, samples):
-    """Its explanation of the likeliest class, its superpixels made anew as ours are."""
-    from paddle_fasternet.explain.interpretdl import LIMECVInterpreter
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        weights = LIMECVInterpreter(model, device="cpu", random_seed=0).interpret(image, num_samples=samples,
-                                                                                  visual=False)
-    pairs, = weights.values()
-    return {"top_five": [int(i) for i, _ in pairs[:5]],
-            "coefficients": np.array([value for _, value in sorted(pairs)], np.float64)}
+    for name, timing in measured.timings.items():
+        facts = measured.facts[name]
+        if name == "ours, fastest":  # named after the engine that "auto" found
+            name = f"ours, {facts['engine']}"
+        rows[name] = {"samples_per_second": round(timing.images_per_second, 1),
+                      "quartiles": [round(samples / value, 1) for value in (timing.high, timing.low)],
+                      "top_five": facts["top_five"]}
+        if theirs:
+            rows[name]["times_interpretdl"] = round(measured.timings[THEIRS].median / timing.median, 2)
+        if "inside" in facts:
+            inside = float(np.median(facts["inside"][1:]))  # the first does not count
+            rows[name].update(share_outside_model=round(1 - inside / timing.median, 4),
+                              seconds_outside_model=round(timing.median - inside, 4),
+                              peak_memory_above_start_mb=facts["peak_memory_above_start_mb"])
+            if theirs:
+                a, b = (np.array(one["coefficients"]) for one in (facts, theirs))
+                rows[name].update(same_top_five=set(facts["top_five"]) == set(theirs["top_five"]),
+                                  same_order=facts["top_five"] == theirs["top_five"],
+                                  largest_difference_over_largest=float(np.abs(a - b).max() / np.abs(b).max()))
+    ours = next((facts for facts in measured.facts.values() if "segments" in facts), {})
+    return {"samples": samples, "contenders": rows, **{key: ours[key] for key in ("segments", "two_seeds") if ours}}
 
 
 def faithfulness(images, samples):
@@ -193,29 +219,33 @@ def draw(shown, curves, figure=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-file", default=None)
-    parser.add_argument("--out", default="work/results")
+    parser = options(__doc__, data=True)
     parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=200)
-    options = parser.parse_args()
-    folder = make_folder("out", options.out)
-    record = {"command": f"OMP_NUM_THREADS={machine()['threads']} python benchmarks/explain.py --samples "
-                         f"{options.samples} --repeats {options.repeats} --images {options.images}",
-              "machine": machine()}
-    record["speed"] = speed(options.samples, options.repeats)
-    for name, row in record["speed"]["contenders"].items():
-        print(f"{row['samples_per_second']:8.1f} samples/s  {row['times_interpretdl']:6.2f} times InterpretDL  "
+    parser.add_argument("--only", nargs="+", metavar="CONTENDER", help="of the part about speed")
+    given = prepare(parser, ["interpretdl"])
+    if given.quick:
+        given.samples, given.images = 100, 2
+        thumbnail = cv2.resize(photograph(), (32, 32), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
+        test = ImageSet(np.stack([thumbnail] * 2), np.array([3, 3]), load_run(CIFAR10_RUN, "final").class_names, "cat",
+                        "scikit-image")
+    else:
+        _, test = load_dataset("cifar10", given.data_file)  # before anything is measured
+    found = contenders(given.samples)
+    names = chosen(parser, given.only, [name for name in found if not given.quick or "bf16" not in name])
+    record = Record(given.out, "explain", turns=given.pace["turns"], data=test.source)
+    measured = in_turn({name: found[name] for name in names}, given.pace["turns"], calls=1, seconds=0, warmup=0)
+    record.note(measured)
+    record.put(speed=speed(measured, given.samples))
+    for name, row in record.content["speed"]["contenders"].items():
+        print(f"{row['samples_per_second']:8.1f} samples/s  {row.get('times_interpretdl', 0):6.2f} times InterpretDL  "
               f"{row.get('share_outside_model', float('nan')):6.1%} outside the model  {name}")
-    _, test = load_dataset("cifar10", options.data_file)
-    record["data"] = test.source
-    record["faithfulness"], curves, shown = faithfulness(test.images[:options.images], options.samples)
+    figures, curves, shown = faithfulness(test.images[:given.images], given.samples)
+    record.put(faithfulness=figures)
     for kind in ("deletion", "insertion", "deletion_better_than_random", "insertion_better_than_random", "two_seeds"):
-        print(kind, record["faithfulness"][kind])
-    plots.save_figure(folder / "explain.png", draw, shown, curves)
-    write_json(folder / "explain.json", record)
-    print(f"written to {folder}")
+        print(kind, figures[kind])
+    plots.save_figure(given.out / "explain.png", draw, shown, curves)
+    record.finish()
 
 
 if __name__ == "__main__":

@@ -1,23 +1,27 @@
 """The paper's claims on this device, eager and through Paddle Inference: operators, networks, PConv in ResNet18.
 
-    OMP_NUM_THREADS=2 python benchmarks/operators.py [--name operators] [--repeats 20] [--out work/results]
+    python benchmarks/operators.py [--name operators] [--turns 20] [--out work/results]
     python benchmarks/operators.py --compare work/results/a.json work/results/b.json
 
 Writes NAME.json (all figures, the paper's beside them, the verdicts), NAME_roofline.png, and NAME_networks.png. With
 --compare it measures nothing, and writes which conclusions stand in all of the records to operators_compare.json. About
-five minutes on two cores.
+six minutes on two cores.
+
+Each engine has a process of its own; in it, operators of one size take turns, and networks: they share one engine's
+threads, so that none slows down another.
 """
-import argparse
 import functools
+import itertools
 import json
 from pathlib import Path
 
 import paddle
+from turns import Record, alone, chosen, options, prepare
 
 from paddle_fasternet import create_model, list_models, plots, replace_conv
-from paddle_fasternet._files import make_folder, write_json
+from paddle_fasternet._files import write_json
 from paddle_fasternet.baselines import create_baseline, list_baselines
-from paddle_fasternet.benchmark import compare_networks, machine, network_table
+from paddle_fasternet.benchmark import compare_networks, network_table
 from paddle_fasternet.operators import (
     check_claims,
     make_call,
@@ -26,6 +30,7 @@ from paddle_fasternet.operators import (
     operator_table,
     verdicts,
 )
+from paddle_fasternet.operators.measure import SIZES
 
 ENGINES = ("eager", "paddle")
 
@@ -60,44 +65,68 @@ def compare(paths, folder):
         "machines": [record["machine"] for record in records.values()], "conclusions": rows})
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--name", default="operators")
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=None, help="default: the paper's, 1 on a CPU, 32 on a GPU")
-    parser.add_argument("--models", nargs="+", default=list_models() + list_baselines())
-    parser.add_argument("--out", default="work/results")
-    parser.add_argument("--compare", nargs="+", type=Path)
-    options = parser.parse_args()
-    folder = make_folder("out", options.out)
-    if options.compare:
-        return compare(options.compare, folder)
-    batch = options.batch_size or (32 if paddle.get_device().startswith("gpu") else 1)
-    threads = machine()["threads"]
+def run_operators(**options):
+    """For ``alone``: a function that measures operators, all of one engine in one process."""
+    return lambda: measure_operators(**options)
 
-    rows, peak = measure_operators(batch_size=batch, engines=ENGINES, repeats=options.repeats), measure_peak()
+
+def run_peak(**options):
+    return lambda: measure_peak(**options)
+
+
+def run_networks(names, engine, batch_size, repeats):
+    """The same for networks; "resnet18 with PConv" is what ``replace_conv`` makes of that."""
+    networks = {}
+    for name in names:
+        if name in list_models():
+            networks[name] = create_model(name, num_classes=1000), 224
+        elif name in list_baselines():
+            networks[name] = create_baseline(name)
+        else:
+            resnet = paddle.vision.models.resnet18()
+            networks[name] = resnet if name == "resnet18" else replace_conv(resnet).model, 224
+    make = functools.partial(make_call, engine=engine)
+    return lambda: compare_networks(networks, batch_size, repeats, make_call=make)
+
+
+def main():
+    parser = options(__doc__, turns=20)
+    parser.add_argument("--name", default="operators")
+    parser.add_argument("--batch-size", type=int, default=None, help="default: the paper's, 1 on a CPU, 32 on a GPU")
+    parser.add_argument("--only", nargs="+", metavar="NETWORK")
+    parser.add_argument("--compare", nargs="+", type=Path)
+    given = prepare(parser)
+    if given.compare:
+        for path in given.compare:
+            if not path.is_file():
+                parser.error(f"--compare {path}: there is no such file")
+        return compare(given.compare, given.out)
+    batch = given.batch_size or (32 if paddle.get_device().startswith("gpu") else 1)
+    repeats, sizes, pair = given.pace["turns"], SIZES, ("resnet18", "resnet18 with PConv")
+    if given.quick:
+        given.only = given.only or ["fasternet_t0", "mobilevit_xxs"]
+        sizes = SIZES[:1]
+    names = chosen(parser, given.only, list_models() + list_baselines())
+    record = Record(given.out, given.name, batch_size=batch, repeats=repeats,
+                    batchnorm_folded={engine: engine != "eager" for engine in ENGINES})
+    record.put(peak=alone(run_peak, repeats=repeats), operators=[])
+    for size, engine in itertools.product(sizes, ENGINES):
+        rows = alone(run_operators, sizes=[size], batch_size=batch, engines=[engine], repeats=repeats)
+        record.put(operators=record.content["operators"] + rows)
+    rows = record.content["operators"]
     print(operator_table(rows))
-    networks = {name: (create_model(name, num_classes=1000), 224) if name in list_models() else create_baseline(name)
-                for name in options.models}
-    resnet = paddle.vision.models.resnet18()
-    swapped = {"resnet18": (resnet, 224), "resnet18 with PConv": (replace_conv(resnet).model, 224)}
-    record = {
-        "command": f"OMP_NUM_THREADS={threads} python benchmarks/operators.py --name {options.name}",
-        "machine": machine(), "batch_size": batch, "repeats": options.repeats,
-        "batchnorm_folded": {engine: engine != "eager" for engine in ENGINES},
-        "peak": peak, "operators": rows, "verdicts": verdicts(rows), "networks": {}, "claims": {}, "replaced": {}}
-    for engine in ENGINES:
-        call = functools.partial(make_call, engine=engine)
-        for key, contenders in (("networks", networks), ("replaced", swapped)):
-            record[key][engine] = compare_networks(contenders, batch, options.repeats, make_call=call)
-            print(f"{engine}:\n{network_table(record[key][engine])}")
-        record["claims"][engine] = check_claims(record["networks"][engine])
-    for statement, (_, answer) in conclusions(record).items():
-        print(f"{statement}: {answer}")
-    write_json(folder / f"{options.name}.json", record)
-    plots.save_figure(folder / f"{options.name}_roofline.png", plots.plot_roofline, rows, peak)
-    plots.save_figure(folder / f"{options.name}_networks.png", plots.plot_speed, record["networks"][ENGINES[-1]])
-    print(f"written to {folder}")
+    record.put(verdicts=verdicts(rows), networks={}, claims={}, replaced={})
+    for engine, (key, some) in itertools.product(ENGINES, (("networks", names), ("replaced", pair))):
+        measured = alone(run_networks, names=list(some), engine=engine, batch_size=batch, repeats=repeats)
+        record.put(**{key: {**record.content[key], engine: measured}})
+        print(f"{engine}:\n{network_table(measured)}")
+    record.put(claims={engine: check_claims(measured) for engine, measured in record.content["networks"].items()})
+    for statement, (_, found) in conclusions(record.content).items():
+        print(f"{statement}: {found}")
+    plots.save_figure(given.out / f"{given.name}_roofline.png", plots.plot_roofline, rows, record.content["peak"])
+    plots.save_figure(given.out / f"{given.name}_networks.png", plots.plot_speed,
+                      record.content["networks"][ENGINES[-1]])
+    record.finish()
 
 
 if __name__ == "__main__":

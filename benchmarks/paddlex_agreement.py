@@ -5,16 +5,15 @@
 
 Then on the command line: paddlex --pipeline work/export/pipeline.yaml --input IMAGE --save_path FOLDER
 """
-import argparse
 import importlib.metadata
 import json
 from pathlib import Path
 
 import numpy as np
+from contenders import random_images
+from turns import Record, options, prepare
 
 from paddle_fasternet import load_dataset, load_run
-from paddle_fasternet._files import make_folder, write_json
-from paddle_fasternet.benchmark import machine
 from paddle_fasternet.deploy import Predictor, export
 from paddle_fasternet.weights import CIFAR10_RUN
 
@@ -22,15 +21,12 @@ IMAGES = 1000
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-file", default=None)
+    parser = options(__doc__, data=True)
     parser.add_argument("--export", default="work/export", help="folder of the exported network; overwritten")
-    parser.add_argument("--out", default="work/results")
-    options = parser.parse_args()
-    out = make_folder("out", options.out)
-    run, folder = load_run(CIFAR10_RUN, "final"), Path(options.export)
+    given = prepare(parser, ["paddlex"])
+    run, folder = load_run(CIFAR10_RUN, "final"), given.out / "export" if given.quick else Path(given.export)
+    test = random_images(8, 32, 10) if given.quick else load_dataset("cifar10", given.data_file)[1]
     export(run, folder, formats="paddlex", overwrite=True)
-    _, test = load_dataset("cifar10", options.data_file)
     images = test.images[:IMAGES].transpose(0, 2, 3, 1)
     ours = np.array(run.class_names)[Predictor(folder, "paddle", "fp32")(images).argmax(1)]
 
@@ -43,13 +39,12 @@ def main():
         "pipeline_name": "image_classification", "SubModules": {"ImageClassification": {
             "module_name": "image_classification", "model_name": "FasterNet-T0", "model_dir": str(folder.resolve()),
             "batch_size": 4, "topk": 3}}}, indent=1) + "\n", encoding="utf-8")
-    record = {"command": "python benchmarks/paddlex_agreement.py", "machine": machine(), "images": len(ours),
-              "same_top1": int((ours == theirs).sum()), "versions": {
-                  name: importlib.metadata.version(name) for name in ("paddlex", "paddlepaddle", "numpy")},
-              "opencv": sorted(f"{each.metadata['Name']} {each.version}" for each in importlib.metadata.distributions()
-                               if (each.metadata["Name"] or "").startswith("opencv"))}
-    write_json(out / "paddlex.json", record)
-    print(record)
+    record = Record(given.out, "paddlex", images=len(ours), same_top1=int((ours == theirs).sum()), versions={
+        name: importlib.metadata.version(name) for name in ("paddlex", "paddlepaddle", "numpy")},
+        opencv=sorted(f"{each.metadata['Name']} {each.version}" for each in importlib.metadata.distributions()
+                      if (each.metadata["Name"] or "").startswith("opencv")))
+    print(record.content)
+    record.finish()
 
 
 if __name__ == "__main__":

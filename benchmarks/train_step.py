@@ -1,30 +1,22 @@
-"""Training steps of FasterNet-T0: ours, Paddle's eager way, PyTorch; writes work/results/train_step.json.
+"""Training steps of FasterNet-T0: ours, Paddle's layers, PyTorch; writes work/results/train_step.json.
 
-    OMP_NUM_THREADS=2 python benchmarks/train_step.py --torch-python PYTHON_THAT_HAS_TORCH
+    python benchmarks/train_step.py [--torch-python PYTHON_THAT_HAS_TORCH]
 
 A step is all that ``fit`` does with a batch in memory: forward, loss with smoothing, backward, AdamW (or Muon, which
-PyTorch is not asked for). Contenders take turns; PyTorch, by the few lines of ``torch_fasternet.py``, has a process of
-its own.
+PyTorch is not asked for). Every contender has a process of its own; PyTorch's step is ``train`` in
+research/torch_fasternet.py.
 """
-import argparse
 import itertools
 
 import numpy as np
-import paddle
-from turns import THREADS, Torch, in_turn
-
-from paddle_fasternet import TrainConfig
-from paddle_fasternet._files import make_folder, write_json
-from paddle_fasternet.benchmark import machine
-from paddle_fasternet.training.optimizers import build_optimizer
-from paddle_fasternet.training.parallel import Processes
-from paddle_fasternet.training.trainer import _choose_kernels, _make_step
+from turns import THREADS, TORCH, Contender, Record, chosen, in_turn, options, prepare
 
 CLASSES = 10
-SETTINGS = {  # name: (side, patch_size, batch)
-    "32/2": (32, 2, 256),
-    "32/1": (32, 1, 256),
-    "224/4": (224, 4, 32),
+SETTINGS = {  # name: the network and its input
+    "32/2": dict(image_size=32, patch_size=2, batch_size=256),
+    "32/1": dict(image_size=32, patch_size=1, batch_size=256),
+    "32/2 overlap": dict(image_size=32, patch_size=2, batch_size=256, merge_sizes=(1, 2, 2), embed_overlap=1),
+    "224/4": dict(image_size=224, patch_size=4, batch_size=32),
 }
 OURS = {
     "ours, fp32": {"kernels": "native", "amp": "off"},
@@ -36,9 +28,16 @@ PEERS = {f"PyTorch {layout}, {precision}": {"layout": layout, "precision": preci
          for layout, precision in itertools.product(("plain", "channels_last", "compiled"), ("fp32", "bf16"))}
 
 
-def our_step(changes, size, patch_size, batch):
-    """A function without arguments that makes one step, as ``fit`` makes it."""
-    config = TrainConfig(patch_size=patch_size, image_size=size, batch_size=batch, clip_grad=0, lr=1e-4, **changes)
+def step(**settings):
+    """Contender: one step, as ``fit`` makes it."""
+    import paddle
+
+    from paddle_fasternet import TrainConfig
+    from paddle_fasternet.training.optimizers import build_optimizer
+    from paddle_fasternet.training.parallel import Processes
+    from paddle_fasternet.training.trainer import _choose_kernels, _make_step
+    config = TrainConfig(clip_grad=0, lr=1e-4, **settings)
+    size, batch = config.image_size, config.batch_size
     paddle.seed(0)
     model = config.build_model(CLASSES)
     model.train()
@@ -50,30 +49,16 @@ def our_step(changes, size, patch_size, batch):
     return lambda: float(step(images, labels)[0])
 
 
-def rows_of(setting, repeats, torch_python, layouts):
-    """Every contender's timing: [{setting, contender, ...}]."""
-    size, patch_size, batch = SETTINGS[setting]
-    contenders, refused, versions = {}, [], set()
-    for name, changes in OURS.items():
-        contenders[name] = our_step(changes, size, patch_size, batch), batch
-    for name, peer in PEERS.items():
-        if torch_python and peer["layout"] in layouts:
-            try:
-                worker = Torch(torch_python, "train", "fasternet_t0", size, batch, peer["precision"],
-                               layout=peer["layout"], patch_size=patch_size, classes=CLASSES)
-            except OSError as error:
-                refused.append(f"{setting} {name}: {error}")
-            else:
-                contenders[name] = worker, batch
-                versions.add(worker.version)
-    timings = in_turn(contenders, repeats)
-    for call, _ in contenders.values():
-        if isinstance(call, Torch):
-            call.close()
-    for name, timing in timings.items():
-        print(f"{setting:6s} {name:28s} {timing}", flush=True)
-    return [{"setting": setting, "contender": name, **timing.to_dict()} for name, timing in timings.items()], (
-        refused, versions)
+def contenders(setting, torch_python):
+    """{name: Contender}."""
+    given = SETTINGS[setting]
+    found = {name: Contender(step, given["batch_size"], {**given, **changes}) for name, changes in OURS.items()}
+    if torch_python:
+        shape = {name: value for name, value in given.items() if name not in ("image_size", "batch_size")}
+        found.update({name: Contender(f"{TORCH}:train", given["batch_size"], dict(
+            name="fasternet_t0", size=given["image_size"], batch=given["batch_size"], threads=THREADS,
+            num_classes=CLASSES, **peer, **shape), torch_python) for name, peer in PEERS.items()})
+    return found
 
 
 def summary(rows):
@@ -86,26 +71,20 @@ def summary(rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__, turns=4, torch=True)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SIDE/PATCH")
-    parser.add_argument("--repeats", type=int, default=4, help="turns of at least three timed steps each")
-    parser.add_argument("--torch-python", default=None)
-    parser.add_argument("--layouts", nargs="+", choices=("plain", "channels_last", "compiled"),
-                        default=["plain", "channels_last", "compiled"])
-    parser.add_argument("--out", default="work/results")
-    options = parser.parse_args()
-    out = make_folder("out", options.out)
-    rows, refused, versions = [], [], set()
-    for setting in options.settings:
-        found, (more, seen) = rows_of(setting, options.repeats, options.torch_python, options.layouts)
-        rows, refused, versions = rows + found, refused + more, versions | seen
-    write_json(out / "train_step.json", {
-        "command": f"OMP_NUM_THREADS={THREADS} python benchmarks/train_step.py --repeats {options.repeats} "
-                   f"--settings {' '.join(options.settings)} --layouts {' '.join(options.layouts)} "
-                   "--torch-python PYTHON",
-        "machine": {**machine(), "torch": ", ".join(sorted(versions))}, "settings": {
-            name: dict(zip(("image_size", "patch_size", "batch_size"), SETTINGS[name])) for name in options.settings},
-        "ratios": summary(rows), "rows": rows, "not_run": refused})
+    parser.add_argument("--only", nargs="+", metavar="CONTENDER")
+    given = prepare(parser)
+    if given.quick:
+        given.settings = ["32/2 overlap"]
+        SETTINGS["32/2 overlap"]["batch_size"] = 4
+    names = chosen(parser, given.only, list(contenders(given.settings[0], given.torch_python)))
+    record = Record(given.out, "train_step", settings={name: SETTINGS[name] for name in given.settings})
+    for setting in given.settings:
+        found = contenders(setting, given.torch_python)
+        record.add("rows", in_turn({name: found[name] for name in names}, **given.pace), setting=setting)
+        record.put(ratios=summary(record.content["rows"]))
+    record.finish()
 
 
 if __name__ == "__main__":

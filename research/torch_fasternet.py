@@ -1,16 +1,7 @@
-"""FasterNet in PyTorch, to be timed beside ours; started by other scripts, with a Python that has torch.
+"""FasterNet in PyTorch. Scripts in benchmarks/ time ``infer`` and ``train``; gpu_recipes.py trains the network.
 
-    python research/torch_fasternet.py infer fasternet_t0 224 32 bf16 2 --layout=compiled
-    python research/torch_fasternet.py train fasternet_t0 32 256 fp32 2 --patch-size=2 --classes=10
-
-The numbers are the images' side, the batch and the threads; bf16 is autocast. Each line on its standard input asks for
-one timed call; the answer is a line with its seconds. Training is a whole step: forward, loss with smoothing, backward,
-AdamW.
+bf16 is autocast. Only PyTorch is imported, so that any Python that has it can run this file.
 """
-import argparse
-import sys
-import time
-
 import torch
 from torch import nn
 
@@ -97,36 +88,27 @@ def inference(model, x, bf16):
     return run
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=("infer", "train"))
-    parser.add_argument("name", choices=WIDTHS)
-    parser.add_argument("size", type=int)
-    parser.add_argument("batch", type=int)
-    parser.add_argument("precision", choices=("fp32", "bf16"))
-    parser.add_argument("threads", type=int)
-    parser.add_argument("--patch-size", type=int, default=4)
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--layout", choices=("plain", "channels_last", "compiled"), default="compiled",
-                        help="compiled is channels last too")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    model = build(options.name, options.classes, options.patch_size)
-    x = torch.rand(options.batch, 3, options.size, options.size)
-    if options.layout != "plain":
+def _build(name, size, batch, threads, layout, **arguments):
+    """(network, input); the layout "compiled" is channels last too."""
+    torch.set_num_threads(threads)
+    model, x = build(name, **arguments), torch.rand(batch, 3, size, size)
+    if layout != "plain":
         model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
-    if options.layout == "compiled":
-        model = torch.compile(model)
-    bf16 = options.precision == "bf16"
-    call = (inference(model, x, bf16) if options.task == "infer" else training_step(model, x, options.classes, bf16))
+    return torch.compile(model) if layout == "compiled" else model, x
+
+
+def infer(name, size, batch, precision, threads, layout="compiled"):
+    """Contender: one run of the network without gradients."""
+    return _warm(inference(*_build(name, size, batch, threads, layout), precision == "bf16"))
+
+
+def train(name, size, batch, precision, threads, layout="compiled", num_classes=10, **arguments):
+    """Contender: a whole step, that is forward, loss with smoothing, backward, AdamW."""
+    model, x = _build(name, size, batch, threads, layout, num_classes=num_classes, **arguments)
+    return _warm(training_step(model, x, num_classes, precision == "bf16"))
+
+
+def _warm(call):
     for _ in range(3):
         call()
-    print("ready", torch.__version__, flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        call()
-        print(time.perf_counter() - start, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return call
