@@ -19,6 +19,7 @@ from .evaluation import evaluate
 from .explain import LimeExplainer
 from .layers import DropPath, DWConv, PConv, drop_path
 from .losses import LabelSmoothingCrossEntropy
+from .mixers import register_mixer
 from .model import (
     FasterNet,
     FasterNetBlock,
@@ -43,5 +44,6 @@ __all__ = [
     "LabelSmoothingCrossEntropy", "LimeExplainer", "PConv", "Predictor", "TrainConfig", "create_model", "drop_path",
     "evaluate", "export", "fasternet_l", "fasternet_m", "fasternet_s", "fasternet_t0", "fasternet_t1",
     "fasternet_t2", "fit", "fuse_conv_bn", "get_cifar10_labels", "list_datasets", "list_models", "load_dataset",
-    "load_folder", "load_run", "load_weights", "plot_learning_curve", "replace_conv", "save_weights", "show_images",
+    "load_folder", "load_run", "load_weights", "plot_learning_curve", "register_mixer", "replace_conv", "save_weights",
+    "show_images",
 ]

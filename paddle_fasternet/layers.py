@@ -131,24 +131,8 @@ class Conv(nn.Layer):
         return self.conv(x)
 
 
-MIXERS = {"pconv": PConv, "dwconv": DWConv, "gconv": GConv, "conv": Conv, "identity": nn.Identity}
-
-
-def make_mixer(mixer, dim, n_div=4):
-    """Build a spatial mixer.
-
-    Args:
-        mixer: a name out of ``MIXERS``, or a callable ``dim -> nn.Layer`` whose layer keeps the shape [N, dim, H, W].
-        dim: channels.
-        n_div: for "pconv" alone.
-    """
-    if callable(mixer):
-        layer = mixer(dim)
-        if not isinstance(layer, nn.Layer):
-            raise TypeError(f"mixer={mixer!r} returned {type(layer).__name__} for dim={dim}; it must return a Layer")
-        return layer
-    check_choice("mixer", mixer, MIXERS)
-    return PConv(dim, n_div=n_div) if mixer == "pconv" else MIXERS[mixer](dim)
+# activations by name, as TrainConfig(act=...) knows them
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.Silu, "hardswish": nn.Hardswish, "relu6": nn.ReLU6}
 
 
 def drop_path(x, drop_prob=0.0, training=False):

@@ -12,7 +12,8 @@ import paddle
 from paddle import nn
 
 from ._check import check_choice, check_number, check_sizes, check_type
-from .layers import DropPath, make_mixer
+from .layers import DropPath
+from .mixers import KERNEL_SIZE, make_mixer
 from .weights import bundle_of, load_pretrained, shipped_arguments
 
 INITS = ("paper", "he")
@@ -34,20 +35,22 @@ class FasterNetBlock(nn.Layer):
         drop_path: probability of dropping the branch of a sample in training.
         layer_scale_init_value: first value of a factor for each channel on the branch; 0 leaves the factor out.
         act_layer, norm_layer: classes; ``act_layer()``, ``norm_layer(channels)``.
-        mixer: a name ("pconv", "dwconv", "gconv", "conv", "identity") or a callable ``dim -> nn.Layer``.
+        mixer: a name ("pconv", "dwconv", "gconv", "conv", "identity", or of ``register_mixer``) or a callable
+            ``dim -> nn.Layer``.
+        kernel_size: side of the mixer's kernel, for a mixer by name that has one.
 
     Shape: [N, dim, H, W] to the same.
     """
 
     def __init__(self, dim, mlp_ratio=2.0, n_div=4, drop_path=0.0, layer_scale_init_value=0.0, act_layer=nn.ReLU,
-                 norm_layer=nn.BatchNorm2D, mixer="pconv"):
+                 norm_layer=nn.BatchNorm2D, mixer="pconv", kernel_size=KERNEL_SIZE):
         super().__init__()
         dim = check_number("dim", dim, low=1, integer=True)
         check_number("mlp_ratio", mlp_ratio, low=1 / dim)
         _check_layers(act_layer=act_layer, norm_layer=norm_layer)
         check_number("layer_scale_init_value", layer_scale_init_value, low=0)
         hidden = check_number("dim * mlp_ratio", int(dim * mlp_ratio), low=1, integer=True)
-        self.spatial_mixing = make_mixer(mixer, dim, n_div)
+        self.spatial_mixing = make_mixer(mixer, dim, n_div, kernel_size)
         self.mlp = nn.Sequential(
             nn.Conv2D(dim, hidden, 1, bias_attr=False),
             norm_layer(hidden),
@@ -129,7 +132,7 @@ class FasterNet(nn.Layer):
         num_classes: width of the head; 0 leaves it out and the network returns the features [N, feature_dim].
         embed_dim: channels of the first stage; each further stage has twice as many.
         depths: blocks in each stage.
-        mlp_ratio, n_div, layer_scale_init_value, act_layer, norm_layer, mixer: see ``FasterNetBlock``.
+        mlp_ratio, n_div, layer_scale_init_value, act_layer, norm_layer, mixer, kernel_size: see ``FasterNetBlock``.
         patch_size: side and stride of the stem's patches.
         feature_dim: channels between the global pooling and the head.
         drop_path_rate: drop probability of the last block; those before rise to it linearly from 0.
@@ -153,7 +156,7 @@ class FasterNet(nn.Layer):
     def __init__(self, in_channels=3, num_classes=1000, embed_dim=96, depths=(1, 2, 8, 2), mlp_ratio=2.0, n_div=4,
                  patch_size=4, feature_dim=1280, drop_path_rate=0.1, layer_scale_init_value=0.0, act_layer=nn.ReLU,
                  norm_layer=nn.BatchNorm2D, mixer="pconv", merge_sizes=(2, 2, 2), embed_act=False,
-                 embed_overlap=0, init="paper"):
+                 embed_overlap=0, init="paper", kernel_size=KERNEL_SIZE):
         super().__init__()
         in_channels = check_number("in_channels", in_channels, low=1, integer=True)
         num_classes = check_number("num_classes", num_classes, low=0, integer=True)
@@ -183,7 +186,7 @@ class FasterNet(nn.Layer):
                 dim *= 2
             stages.append(Stage([
                 FasterNetBlock(dim, mlp_ratio, n_div, drop_path_rate * block / last_block, layer_scale_init_value,
-                               act_layer, norm_layer, mixer)
+                               act_layer, norm_layer, mixer, kernel_size)
                 for block in range(sum(depths[:i]), sum(depths[:i]) + depth)]))
         self.stages = nn.Sequential(*stages)
         self.avgpool_pre_head = nn.Sequential(

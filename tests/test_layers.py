@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from paddle import nn
 
 from paddle_fasternet import DropPath, DWConv, PConv, drop_path
-from paddle_fasternet.layers import MIXERS, Conv, GConv, make_mixer
+from paddle_fasternet.layers import Conv, GConv
+from paddle_fasternet.mixers import MIXERS, make_mixer
 
 
 def naive_conv(x, weight):

@@ -52,8 +52,8 @@ def test_no_module_is_longer_than_400_lines():
 
 
 FLOORS = [{"cli", "doctor", "app"}, {"training"}, {"evaluation"}, {"model", "deploy", "operators", "explain"},
-          {"bundle", "layers", "losses", "weights", "data", "benchmark", "baselines", "plots", "safe_pickle", "_check",
-           "_files", "_modes", "_plain"}]
+          {"bundle", "layers", "losses", "mixers", "weights", "data", "benchmark", "baselines", "plots", "safe_pickle",
+           "_check", "_files", "_modes", "_plain"}]
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -52,7 +52,7 @@ def _add_config(parser):
     """One option for each field of ``TrainConfig``, with its default and meaning; what is not given is left out."""
     group = parser.add_argument_group("settings (fields of TrainConfig)")
     for field in dataclasses.fields(TrainConfig):
-        kind = float if field.default is None else type(field.default)
+        kind = field.metadata["kind"]
         option = {"default": argparse.SUPPRESS, "help": field.metadata["help"].replace("%", "%%")}
         if kind is bool:
             option["action"] = argparse.BooleanOptionalAction

@@ -10,7 +10,8 @@ from paddle import nn
 
 from .._modes import evaluating
 from .._plain import oddity
-from ..layers import Conv, DropPath, DWConv, GConv, PConv
+from ..layers import DropPath
+from ..mixers import MIXERS
 from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage
 
 OPSET = 17
@@ -140,15 +141,6 @@ def _average_pool(graph, layer, x, name):
     return graph.add("GlobalAveragePool", [x], name)
 
 
-def _pconv(graph, layer, x, name):
-    conv = f"{name}.partial_conv3"
-    if layer.dim_untouched == 0:
-        return graph.layer(layer.partial_conv3, x, conv)
-    sizes = graph.constant(f"{name}.sizes", np.array([layer.dim_conv, layer.dim_untouched], np.int64))
-    convolved, untouched = graph.add("Split", [x, sizes], f"{name}.split", outputs=2, axis=1)
-    return graph.add("Concat", [graph.layer(layer.partial_conv3, convolved, conv), untouched], name, axis=1)
-
-
 def _block(graph, layer, x, name):
     branch = graph.layer(layer.spatial_mixing, x, f"{name}.spatial_mixing")
     branch = graph.layer(layer.mlp, branch, f"{name}.mlp")
@@ -194,13 +186,13 @@ def _fasternet(graph, layer, x, name):
 WRITERS = {
     nn.Conv2D: _conv, nn.BatchNorm2D: _batch_norm, nn.SyncBatchNorm: _batch_norm, nn.Linear: _linear,
     nn.AdaptiveAvgPool2D: _average_pool, nn.Flatten: _flatten, nn.Sequential: children(),
-    nn.Identity: nothing, DropPath: nothing, nn.Dropout: _dropout, nn.Dropout2D: nothing, nn.AlphaDropout: nothing,
+    DropPath: nothing, nn.Dropout: _dropout, nn.Dropout2D: nothing, nn.AlphaDropout: nothing,
     nn.GELU: _gelu, nn.ReLU: elementwise("Relu"), nn.ReLU6: _relu6, nn.PReLU: _prelu, nn.Silu: _silu, nn.Swish: _silu,
     nn.LeakyReLU: elementwise("LeakyRelu", alpha=lambda layer: layer._negative_slope),
     nn.ELU: elementwise("Elu", alpha=lambda layer: layer._alpha),
     nn.Sigmoid: elementwise("Sigmoid"), nn.Tanh: elementwise("Tanh"), nn.Hardswish: elementwise("HardSwish"),
     nn.Hardsigmoid: elementwise("HardSigmoid", alpha=1 / 6, beta=0.5),
-    PConv: _pconv, DWConv: children("conv"), GConv: children("conv"), Conv: children("conv"),
+    **{mixer.layer: mixer.onnx or children(mixer.conv) for mixer in MIXERS.values() if mixer.layer},
     FasterNetBlock: _block, PatchEmbed: children("proj", "norm", "act"),
     PatchMerging: children("reduction", "norm", "act"), Stage: children("blocks"), FasterNet: _fasternet,
 }

@@ -13,7 +13,7 @@ import paddle
 from paddle import nn
 
 from .._check import check_choice, check_number
-from ..layers import Conv, DWConv, GConv, PConv
+from ..mixers import MIXERS
 
 OPERATORS = {
     "conv": "regular convolution",
@@ -75,13 +75,10 @@ def cost(operator, h, w, c, k=3, n_div=4, groups=16):
     first, _, pointwise = operator.partition("+")
     cp = c // n_div
     # weights, each used once for every pixel, and channels read and written
-    weights, channels = {
-        "conv": (k * k * c * c, 2 * c),  # paper, equation 2
-        "gconv": (k * k * c * c // groups, 2 * c),
-        "dwconv": (k * k * c, 2 * c),  # equation 1
-        "pconv": (k * k * cp * cp, 2 * cp),  # equations 3 and 4; the other channels stay where they are
-        "tconv": (k * k * cp * c + c * (c - cp), 2 * c),  # equation 5
-    }[first]
+    if first == "tconv":
+        weights, channels = k * k * cp * c + c * (c - cp), 2 * c  # paper, equation 5
+    else:
+        weights, channels = MIXERS[first].cost(c, k, n_div, groups)
     if pointwise:
         weights, channels = weights + c * c, channels + 2 * c
     return Cost(pixels * weights, weights, pixels * channels)
@@ -91,8 +88,11 @@ def build_operator(operator, c, k=3, n_div=4, groups=16):
     """A layer of an operator without bias; arguments as in ``cost``. Shape: [N, c, H, W] to the same."""
     _check(operator, c, k, n_div, groups)
     first, _, pointwise = operator.partition("+")
-    layer = {"conv": lambda: Conv(c, k), "gconv": lambda: GConv(c, k, groups), "dwconv": lambda: DWConv(c, k),
-             "pconv": lambda: PConv(c, k, n_div), "tconv": lambda: TConv(c, k, n_div)}[first]()
+    if first == "tconv":
+        layer = TConv(c, k, n_div)
+    else:
+        given = {"kernel_size": k, "n_div": n_div, "groups": groups}
+        layer = MIXERS[first].build(c, **{name: given[name] for name in MIXERS[first].arguments})
     return nn.Sequential(layer, nn.Conv2D(c, c, 1, bias_attr=False)) if pointwise else layer
 
 

@@ -12,7 +12,7 @@ from .._check import check_number, check_type
 from .._files import holding, make_folder
 from ..data import check_images
 from .checkpoint import STATES, Checkpoints, open_folder, save_model
-from .config import TrainConfig
+from .config import check_config
 from .history import History
 from .interrupt import stop_request
 from .log import Log, check_visualdl
@@ -64,7 +64,7 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
     ``out_dir`` that all of them see. ``batch_size`` stays that of the whole and must be a multiple of their number; the
     losses and accuracies are means over all. See the module ``parallel``, for BatchNorm too.
     """
-    check_type("config", config, TrainConfig)
+    check_config(config)
     for argument, value in [("train", train), ("val", val)]:
         check_images(argument, value)
     for argument, value in [("overwrite", overwrite), ("resume", resume), ("visualdl", visualdl)]:

@@ -23,7 +23,8 @@ from .._check import check_choice, check_number, check_type
 from ..deploy import native
 from ..deploy.native import structure
 from ..deploy.processor import default_threads
-from ..layers import Conv, DWConv, GConv, PConv, drop_factors
+from ..layers import drop_factors
+from ..mixers import MIXERS
 from ..model import FasterNet, PatchEmbed, Stage, patch_shape
 
 _ACTS = {nn.Identity: 0, nn.ReLU: 1, nn.GELU: 2}
@@ -286,12 +287,12 @@ def _act(layer):
 
 def _mixer(layer):
     """(kind, kernel size, convolved channels, groups, weight) of a mixer, None if the kernels do not know it."""
-    if isinstance(layer, nn.Identity):
-        return _NO_MIXER, 1, 0, 1, None
-    name = {PConv: "partial_conv3", DWConv: "conv", GConv: "conv", Conv: "conv"}.get(type(layer))
-    if name is None:
+    known = next((mixer for mixer in MIXERS.values() if mixer.layer is type(layer)), None)
+    if known is None:
         return None
-    conv = getattr(layer, name)
+    if not known.conv:
+        return _NO_MIXER, 1, 0, 1, None
+    conv = getattr(layer, known.conv)
     if type(conv) is not nn.Conv2D:
         return None
     kernel, channels, groups = conv.weight.shape[2], conv.weight.shape[0], conv._groups

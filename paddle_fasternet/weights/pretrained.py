@@ -14,6 +14,7 @@ import paddle.utils.download
 
 from .._files import download
 from ..bundle import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from ..layers import ACTIVATIONS
 from .load import apply_weights, match_weights
 from .names import to_ours
 from .read import read_nested
@@ -49,8 +50,9 @@ def shipped_arguments(name, pretrained):
     config = json.loads((CIFAR10_RUN / "config.json").read_text(encoding="utf-8"))["config"]
     if name != config["model"]:
         raise ValueError(f"pretrained='cifar10' is shipped for {config['model']} alone, not for {name}")
-    names = ("mixer", "n_div", "patch_size", "merge_sizes", "embed_act", "embed_overlap")
-    return {key: config[key] for key in names if key in config}  # a setting younger than the run is at its default
+    names = ("mixer", "n_div", "kernel_size", "patch_size", "merge_sizes", "embed_act", "embed_overlap")
+    found = {key: config[key] for key in names if key in config}  # a setting younger than the run is at its default
+    return {**found, "act_layer": ACTIVATIONS[config["act"]]} if config.get("act") else found
 
 
 def load_pretrained(model, name, pretrained):
