@@ -1,60 +1,90 @@
-"""Whether a folded network is a FasterNet as its builder makes it: the native engine reads weights, not layers."""
+"""Whether a FasterNet is as its builder makes it: the native kernels read its weights and do not call its layers."""
 from paddle import nn
 
 from .._plain import oddities
 from ..layers import DropPath, PConv
-from ..model import FasterNet, FasterNetBlock, PatchMerging, Stage, patch_shape
+from ..mixers import MIXERS
+from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage, patch_shape
 
 _ACTS = {nn.GELU: "gelu", nn.ReLU: "relu"}
 
 
 def native_settings(network):
-    """What ``NativeNetwork`` must know of a FasterNet beside its weights, or None where it is not made for it."""
-    if not isinstance(network, FasterNet) or any(oddities(network)):
+    """What ``NativeNetwork`` must know of a folded FasterNet beside its weights; None where it is not made for it."""
+    if not isinstance(network, FasterNet) or foreign(network, nn.Identity):
         return None
-    stages, head = list(network.stages.children()), list(network.avgpool_pre_head.children())
-    embeddings, blocks = [network.patch_embed, *stages[1::2]], []
-    if not stages or [type(layer) for layer in stages] != ([Stage, PatchMerging] * len(stages))[:len(stages)]:
+    mixers = {type(block.spatial_mixing) for _, block in _blocks(network)}
+    overlaps = {patch_shape(layer)[1] for layer in network.sublayers() if isinstance(layer, (PatchEmbed, PatchMerging))}
+    act = _ACTS.get(type(network.avgpool_pre_head[2]))
+    acts = {_ACTS.get(type(block.mlp[2])) for _, block in _blocks(network)}
+    embed_act = "none" if type(network.patch_embed.act) is nn.Identity else _ACTS.get(type(network.patch_embed.act))
+    tanh = any(getattr(layer, "_approximate", False) for layer in network.sublayers())  # the other form of GELU
+    if (not mixers <= {PConv, nn.Identity} or act is None or not acts <= {act} or embed_act not in ("none", act)
+            or tanh or len(overlaps) > 1 or any(block.layer_scale is not None for _, block in _blocks(network))
+            or type(network.head) not in (nn.Linear, nn.Identity) or any(oddities(network))):
         return None
-    for stage in stages[::2]:
-        blocks += stage.blocks.children()
-    if not all(map(_is_block, blocks)) or len(head) != 3 or type(network.head) not in (nn.Linear, nn.Identity):
-        return None
-    pooling, feature, last = head
-    acts = {_ACTS.get(type(act)) for act in [last, *(block.mlp[2] for block in blocks)]}
-    embed_acts = {"none" if type(embedding.act) is nn.Identity else _ACTS.get(type(embedding.act))
-                  for embedding in embeddings}
-    overlaps = {shape and shape[1] for shape in map(patch_shape, embeddings)}
-    plain = [type(pooling) is nn.AdaptiveAvgPool2D and pooling._output_size in (1, [1, 1], (1, 1)),
-             _is_conv(feature, 1), all(type(embedding.norm) is nn.Identity for embedding in embeddings),
-             len(acts) == 1 and None not in acts, embed_acts in ({"none"}, acts),
-             len(overlaps) == 1 and None not in overlaps,
-             not any(getattr(layer, "_approximate", False) for layer in network.sublayers())]  # the tanh form of GELU
-    if not all(plain):
-        return None
-    return {"act": acts.pop(), "embed_act": embed_acts != {"none"}, "embed_overlap": overlaps.pop()}
+    return {"act": act, "embed_act": embed_act == act, "embed_overlap": overlaps.pop()}
 
 
-def _is_block(block):
-    if not isinstance(block, FasterNetBlock) or block.layer_scale is not None:
+def foreign(network, norm):
+    """The first layer between input and head that is not as the builder makes it, and what it is; "" if all are.
+
+    Args:
+        network: a FasterNet.
+        norm: the class that its norms must have.
+    """
+    for name, why in oddities(network):
+        if name.split(".")[0] != "head":
+            return f"{name or 'model'}, which {why}"
+    for name, right in _checks(network, norm):
+        if not right:
+            return f"{name}, which is not as FasterNet makes it"
+    return ""
+
+
+def _checks(network, norm):
+    """(name of a layer, whether it is as the builder makes it)."""
+    stages = list(network.stages.named_children())
+    kinds = [type(stage) for _, stage in stages]
+    yield "stages", kinds and kinds == ([Stage, PatchMerging] * len(kinds))[:len(kinds)]
+    first = network.patch_embed
+    for name, embedding in [("patch_embed", first), *((f"stages.{name}", stage) for name, stage in stages[1::2])]:
+        yield name, patch_shape(embedding) and type(embedding.act) is type(first.act)
+        yield f"{name}.norm", type(embedding.norm) is norm
+    blocks = list(_blocks(network))
+    for name, block in blocks:
+        yield name, _is_block(block, norm) and type(block.mlp[2]) is type(blocks[0][1].mlp[2])
+    kinds = [type(layer) for layer in network.avgpool_pre_head.children()]
+    yield "avgpool_pre_head", kinds[:2] == [nn.AdaptiveAvgPool2D, nn.Conv2D] and len(kinds) == 3
+    yield "avgpool_pre_head.0", network.avgpool_pre_head[0]._output_size in (1, [1, 1], (1, 1))
+    yield "avgpool_pre_head.1", _is_conv(network.avgpool_pre_head[1])
+
+
+def _blocks(network):
+    return [(f"stages.{number}.blocks.{name}", block) for number, stage in network.stages.named_children()
+            if isinstance(stage, Stage) for name, block in stage.blocks.named_children()]
+
+
+def _is_block(block, norm):
+    if not isinstance(block, FasterNetBlock) or type(block.drop_path) not in (DropPath, nn.Identity):
         return False
     kinds = [type(layer) for layer in block.mlp.children()]
-    return (kinds[:2] == [nn.Conv2D, nn.Identity] and kinds[3:] == [nn.Conv2D] and _is_mixer(block.spatial_mixing)
-            and type(block.drop_path) in (DropPath, nn.Identity) and all(_is_conv(block.mlp[i], 1) for i in (0, 3)))
+    return (kinds[:2] == [nn.Conv2D, norm] and kinds[3:] == [nn.Conv2D] and _is_conv(block.mlp[0])
+            and _is_conv(block.mlp[3]) and _is_mixer(block.spatial_mixing))
 
 
 def _is_mixer(layer):
-    if type(layer) is nn.Identity:
-        return True
-    return (type(layer) is PConv and type(layer.partial_conv3) is nn.Conv2D
-            and _is_conv(layer.partial_conv3, layer.partial_conv3.weight.shape[2])
-            and layer.partial_conv3.weight.shape[:2] == [layer.dim_conv] * 2)
+    """Whether this is a mixer of the table whose convolution, if any, is the builder's."""
+    names = [mixer.conv for mixer in MIXERS.values() if mixer.layer is type(layer)]
+    conv = getattr(layer, names[0]) if names and names[0] else None
+    return bool(names) and (conv is None or type(conv) is nn.Conv2D
+                            and _is_conv(conv, conv.weight.shape[2], conv._groups))
 
 
-def _is_conv(conv, size):
-    """Whether this is a regular convolution of that kernel size and stride 1 that keeps H and W."""
+def _is_conv(conv, size=1, groups=1):
+    """Whether this is a convolution of that kernel size and stride 1 that keeps channels, H and W."""
     before, after = (size - 1) // 2, size // 2
     return (type(conv) is nn.Conv2D and list(conv.weight.shape[2:]) == [size] * 2 and list(conv._stride) == [1, 1]
-            and list(conv._dilation) == [1, 1] and conv._groups == 1 and conv._data_format == "NCHW"
+            and list(conv._dilation) == [1, 1] and conv._groups == groups and conv._data_format == "NCHW"
             and conv._padding_mode == "zeros" and conv._padding_algorithm != "SAME"
             and list(conv._updated_padding) in ([before, after] * 2, [before] * (2 if before == after else 0)))

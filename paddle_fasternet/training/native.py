@@ -22,10 +22,11 @@ from paddle.autograd import PyLayer
 from .._check import check_choice, check_number, check_type
 from ..deploy import native
 from ..deploy.native import structure
+from ..deploy.native_form import foreign
 from ..deploy.processor import default_threads
 from ..layers import drop_factors
 from ..mixers import MIXERS
-from ..model import FasterNet, PatchEmbed, Stage, patch_shape
+from ..model import FasterNet, FasterNetBlock, PatchEmbed, Stage, patch_shape
 
 _ACTS = {nn.Identity: 0, nn.ReLU: 1, nn.GELU: 2}
 _NO_MIXER, _PARTIAL, _DEPTHWISE = 0, 1, 2
@@ -74,6 +75,8 @@ def why_not(model, precision="fp32"):
         return reason
     if not any(kind.startswith(precision) for kind in kinds()):
         return native.missing(precision)
+    if not all(isinstance(block, FasterNetBlock) for block in _blocks(model)):
+        return "this network cannot be trained by the native kernels: one of its blocks is no FasterNetBlock"
     norms = [layer for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
     mixers_known = all(_mixer(block.spatial_mixing) is not None for block in _blocks(model))
     weights = _weights(model) if mixers_known else []
@@ -100,6 +103,8 @@ def why_not(model, precision="fp32"):
         (head[:2] == [nn.AdaptiveAvgPool2D, nn.Conv2D] and len(head) == 3, "its avgpool_pre_head is another"),
     ]
     wrong = [text for right, text in checks if not right]
+    other = "" if wrong else foreign(model, nn.BatchNorm2D)
+    wrong += [f"they read weights and do not call {other}"] if other else []
     return f"this network cannot be trained by the native kernels: {wrong[0]}" if wrong else ""
 
 
@@ -113,9 +118,10 @@ def use_native_kernels(model, precision="fp32", threads=None):
         threads: None: as many as this process may use.
 
     In evaluation, for ``forward_features``, and where the input needs a gradient, Paddle's layers are used as before.
-    Hooks on layers inside the stages are not called in training, and a forward has one backward: at a second one Paddle
-    (2.6, 3.3) crashes in any ``PyLayer``. ``model.kernels = None`` switches back. From now on Paddle's own threads
-    sleep where they have nothing to do, unless KMP_BLOCKTIME in the environment says for how long they wait.
+    A network with a hook before its head is refused; a hook registered later is not called in training. A forward has
+    one backward: at a second one Paddle (2.6, 3.3) crashes in any ``PyLayer``. ``model.kernels = None`` switches back.
+    From now on Paddle's own threads sleep where they have nothing to do, unless KMP_BLOCKTIME in the environment says
+    for how long they wait.
 
     Raises:
         ValueError: the network has layers that the kernels do not know.

@@ -1,5 +1,6 @@
 """The native engine against the network itself; where it was not built, what it says."""
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -201,6 +202,28 @@ def test_a_changed_fasternet_is_run_rightly_or_left_to_other_engines(change):
         assert np.abs(native.NativeNetwork(arrays, **settings).logits(x) - expected.numpy()).max() < 1e-4
     one_by_one = getattr(model.stages[0].blocks[0].spatial_mixing.partial_conv3, "_kernel_size", None) == [1, 1]
     assert (settings is not None) == one_by_one
+
+
+CHANGED_TRAINING = [
+    (put(f"{BLOCK}.mlp.2", nn.Identity()), "its activation is"), (append(f"{BLOCK}.mlp", nn.ReLU()), BLOCK),
+    (append("stages", nn.ReLU()), "stages"), (append("stages.0.blocks", nn.ReLU()), "no FasterNetBlock"),
+    (put("avgpool_pre_head.0", nn.AdaptiveAvgPool2D(2)), r"avgpool_pre_head\.0"),
+    (put("stages.1.act", nn.ReLU()), r"stages\.1"), (put(f"{BLOCK}.drop_path", nn.ReLU()), BLOCK),
+    (put(f"{BLOCK}.spatial_mixing.partial_conv3", nn.Conv2D(2, 2, 3, padding=2, dilation=2, bias_attr=False)), BLOCK),
+    (put(f"{BLOCK}.mlp.0", nn.Conv2D(8, 16, 1, groups=2, bias_attr=False)), BLOCK),
+    (lambda model: model.stages[0].register_forward_post_hook(lambda layer, x, y: y / 4), r"stages\.0, which has a fo"),
+    (lambda model: nn.utils.weight_norm(model.stages[0].blocks[0].mlp[3]), r"mlp\.3, which has a forward pre-hook")]
+
+
+@needs_native
+@pytest.mark.parametrize(("change", "named"), CHANGED_TRAINING)
+def test_training_refuses_a_changed_fasternet(change, named):
+    model = FasterNet(embed_dim=8, depths=(2, 1), merge_sizes=(2,), feature_dim=16, num_classes=5)
+    assert why_not(model) == ""
+    model.head.register_forward_post_hook(lambda layer, x, y: y / 4)  # the head is called
+    assert why_not(model) == ""
+    change(model)
+    assert re.search(named, why_not(model))
 
 
 def test_weights_in_bfloat16_are_read_as_numbers():
