@@ -20,7 +20,8 @@ class History:
             loss is the one minimised, on augmented images with smoothed labels; the validation loss is the plain
             cross-entropy, and can be lower.
         epochs: one dict for each: epoch (from 1), step, lr, train_loss, train_acc, val_loss, val_acc, train_seconds,
-            images_per_second (training alone), seconds (since the start, evaluation and writing included).
+            images_per_second (training alone), seconds (since the start, evaluation and writing included);
+            one_class=True where the network gave one class to validation images of several.
     """
 
     record: dict = dataclasses.field(default_factory=_empty_record)
@@ -37,8 +38,12 @@ class History:
 
     @property
     def best(self):
-        """The epoch's dict with the highest validation accuracy (the first of equals); None before the first epoch."""
-        return max(self.epochs, key=lambda epoch: epoch["val_acc"], default=None)
+        """The epoch's dict with the highest validation accuracy (the first of equals); None before the first epoch.
+
+        A network that gives all images one class can have the highest accuracy where the classes are uneven. Its epoch
+        counts only where no other is there.
+        """
+        return max(self.epochs, key=lambda epoch: (not epoch.get("one_class"), epoch["val_acc"]), default=None)
 
     def add_steps(self, first_step, losses, accuracies):
         """Append training steps ``first_step``, ``first_step`` + 1, ..."""

@@ -1,5 +1,6 @@
 """Training: from settings and images to a run's folder, through whatever ends the process on the way."""
 import contextlib
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -16,7 +17,8 @@ from .config import check_config
 from .history import History
 from .interrupt import stop_request
 from .log import Log, check_visualdl
-from .parallel import Processes
+from .parallel import Processes, alone_in_this_process
+from .small import suit_batch
 from .trainer import Trainer
 
 # A checkpoint waits until training has taken this many times as long as the last one took to write.
@@ -53,6 +55,7 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
         BlockingIOError: another training writes to ``out_dir``.
         FloatingPointError: the loss is not finite; the files of the epochs before stay.
         ImportError: VisualDL is wanted and not installed.
+        RuntimeError: another thread of this process is training.
         KeyboardInterrupt: Ctrl-C or SIGTERM; there is a checkpoint of the step that was going on. A second Ctrl-C
             interrupts at once.
         OSError: ``out_dir`` cannot be written; what was there is unchanged.
@@ -78,10 +81,10 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
     processes = Processes()
     if len(val) < processes.size:
         raise ValueError(f"val has {len(val)} images, fewer than the {processes.size} processes")
-    trainer = Trainer(config, train, processes)
-    trainer.try_out(train, val)
-
-    with processes.losing_others(), contextlib.ExitStack() as stack:
+    config = suit_batch(config, len(train), processes)
+    with alone_in_this_process(), processes.losing_others(), contextlib.ExitStack() as stack:
+        trainer = Trainer(config, train, processes)
+        trainer.try_out(train, val)
         state = 0
         if processes.first:
             folder = make_folder("out_dir", out_dir)
@@ -103,6 +106,9 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
             run.train(val, log, progress and processes.first)
         if processes.first:
             run.checkpoints.remove()
+            if trainer.history.best.get("one_class"):
+                print(f"out_dir={str(folder)!r}: after every epoch the network gave all validation images one class; "
+                      "train for more epochs or at another lr", file=sys.stderr)
         processes.sum(0)  # nobody returns before the files are in place
     return trainer.history
 
@@ -154,9 +160,9 @@ class _Run:
     def publish(self):
         """Write the files of a finished epoch; ``history.json``, the last, says that the others are there."""
         trainer = self.trainer
-        if not trainer.processes.first:
-            return
         with trainer.saved_weights():
+            if not trainer.processes.first:
+                return
             if trainer.history.best is trainer.history.epochs[-1]:
                 save_model(self.folder, "best_model", trainer.model, trainer.optimizer)
             save_model(self.folder, "final_model", trainer.model, trainer.optimizer)

@@ -7,6 +7,8 @@ SyncBatchNorm has no CPU kernel, and waits for all the others at every layer); t
 the processes before every evaluation and checkpoint. Process 0 alone writes.
 """
 import contextlib
+import os
+import threading
 import time
 
 import numpy as np
@@ -16,6 +18,24 @@ import paddle.distributed as dist
 # Launch looks every two seconds for processes that have ended, and reports the first in order as the culprit: one that
 # only lost its partner waits, so that it is not the one.
 _SECONDS_FOR_LAUNCH = 5
+_LOCKS = {}  # {process id: lock}: a forked child must not wait for a thread of its parent
+
+
+@contextlib.contextmanager
+def alone_in_this_process():
+    """Refuse a second training within the block: both would draw from Paddle's one generator.
+
+    Raises:
+        RuntimeError: a training is going on in this process.
+    """
+    lock = _LOCKS.setdefault(os.getpid(), threading.Lock())
+    if not lock.acquire(blocking=False):
+        raise RuntimeError("another fit is going on in this process. All threads share Paddle's random generator, so "
+                           "neither training would be reproducible; start each in a process of its own")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Processes:

@@ -1,6 +1,7 @@
 """What a run carries along and what is done with it: steps, evaluation, its state to arrays and back."""
 import contextlib
 import dataclasses
+import itertools
 import math
 import time
 
@@ -12,6 +13,7 @@ from ..data import Augment, Loader
 from ..deploy.processor import default_threads
 from ..evaluation import evaluate
 from ..losses import LabelSmoothingCrossEntropy
+from . import statistics
 from .history import History
 from .native import use_native_kernels, why_not
 from .optimizers import WeightAverage, build_optimizer, learning_rate, moments
@@ -53,6 +55,7 @@ class Trainer:
         self.step_once, self.scaler = _make_step(self.model, self.optimizer, config, processes, amp_dtype)
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
         self.history, self.steps, self.epoch_seconds = History(), 0, 0.0
+        self._statistics = None, ()  # the step at which they were estimated, and they
 
     def _augment(self, epoch, train):
         """What applies in an epoch: the first may be on smaller images, the last with an augmentation of their own."""
@@ -110,7 +113,7 @@ class Trainer:
 
     def finish_epoch(self, epoch, val, seconds):
         """Evaluate, and enter the epoch into the history. ``seconds``: since the start of the run, asked at the end."""
-        loss, accuracy = self._evaluate(val)
+        loss, accuracy, one_class = self._evaluate(val)
         if not math.isfinite(loss):
             raise self._not_finite("validation loss", loss, self.steps, epoch)
         train, steps = self.history.record["train"], len(self.loader)
@@ -118,26 +121,53 @@ class Trainer:
             "epoch": epoch + 1, "step": self.steps, "lr": self.optimizer.get_lr(),
             "train_loss": float(np.mean(train["loss"][-steps:])), "train_acc": float(np.mean(train["acc"][-steps:])),
             "val_loss": loss, "val_acc": accuracy, "train_seconds": self.epoch_seconds,
-            "images_per_second": steps * self.loader.batch_size / self.epoch_seconds, "seconds": seconds()})
+            "images_per_second": steps * self.loader.batch_size / self.epoch_seconds, "seconds": seconds(),
+            **({"one_class": True} if one_class else {})})
         self.epoch_seconds = 0.0
 
     def _evaluate(self, val):
-        """Cross-entropy and accuracy of the weights that are saved; each process takes its part of the images."""
+        """(cross-entropy, accuracy, one class) of the weights that are saved.
+
+        The last says whether images of several classes were all given the same one. Each process takes its part of the
+        images.
+        """
         self.share_statistics()
         part = val[self.processes.rank::self.processes.size]
         with self.saved_weights():
             result = evaluate(self.classifier, part, flips=self.config.flip_test, threads=_threads(self.processes))
         loss, right, count = self.processes.sum([result.loss * len(part), result.accuracy * len(part), len(part)])
-        return float(loss / count), float(right / count)
+        given = self.processes.sum(np.bincount(result.predicted, minlength=len(val.class_names)))
+        one_class = np.count_nonzero(given) == 1 < len(np.unique(val.labels))
+        return float(loss / count), float(right / count), one_class
 
     def _not_finite(self, what, value, step, epoch):
         return FloatingPointError(
             f"the {what} is {value} at step {step} (epoch {epoch + 1}), learning rate about "
             f"{self.optimizer.get_lr():.2g}. Try a lower lr, more warmup_epochs, a smaller clip_grad, or amp='off'")
 
+    @contextlib.contextmanager
     def saved_weights(self):
-        """Within the block the network has the weights to evaluate and save: the averaged ones where there are any."""
-        return self.average.in_place() if self.average else contextlib.nullcontext()
+        """Within the block the network has the weights to evaluate and save.
+
+        These are the averaged weights where there are any, and after few steps estimated statistics of BatchNorm, which
+        depend on the weights, the seed and the step alone. All processes enter together.
+        """
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            with statistics.in_place(self._estimated_statistics()):
+                yield
+
+    def _estimated_statistics(self):
+        """BatchNorm's statistics of the weights now in the network; () once the moving average has settled."""
+        if not 0 < self.steps < statistics.SETTLED_AFTER:
+            return ()
+        if self._statistics[0] != self.steps:
+            epoch = (self.steps - 1) // len(self.loader)
+            self.loader.augment = self._augment(epoch, self.loader.images)
+            self.model.train()
+            with contextlib.closing(self.loader.epoch(epoch)) as batches:
+                some = itertools.islice(batches, statistics.batches_needed(self.loader.batch_size))
+                self._statistics = self.steps, statistics.estimate(self.model, some, self.processes)
+        return self._statistics[1]
 
     def share_statistics(self):
         """Average BatchNorm's running statistics over the processes."""
