@@ -81,7 +81,7 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
     processes = Processes()
     if len(val) < processes.size:
         raise ValueError(f"val has {len(val)} images, fewer than the {processes.size} processes")
-    config = suit_batch(config, len(train), processes)
+    config, remark = suit_batch(config, len(train), processes.size)
     with alone_in_this_process(), processes.losing_others(), contextlib.ExitStack() as stack:
         trainer = Trainer(config, train, processes)
         trainer.try_out(train, val)
@@ -103,6 +103,8 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
                 log = Log(folder, visualdl)
                 stack.callback(log.close)
                 log.write(state, trainer.steps)
+                if remark and state == "new":
+                    print(remark, file=sys.stderr)
             run.train(val, log, progress and processes.first)
         if processes.first:
             run.checkpoints.remove()

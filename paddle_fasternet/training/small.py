@@ -1,6 +1,5 @@
 """How many images a step takes where the training set is small."""
 import dataclasses
-import sys
 
 from .config import Unchosen
 
@@ -8,14 +7,15 @@ _STEPS = 10  # that an epoch has at least, where the batch may be chosen
 _SMALLEST = 16  # images: BatchNorm normalises by the batch
 
 
-def suit_batch(config, images, processes):
-    """``config`` with the batch size that the training takes, for a set of so many images; says what is not as usual.
+def suit_batch(config, images, parts=1):
+    """(config with the batch size that the training takes, a remark or ""), for a set of so many images.
 
-    A batch size that nobody chose is halved until an epoch has ``_STEPS`` steps. One that was given stays.
+    A batch size that nobody chose is halved until an epoch has ``_STEPS`` steps. One that was given stays. ``parts`` is
+    the number of processes that share a batch.
     """
     batch = min(config.batch_size, images)
     chosen = not isinstance(config.batch_size, Unchosen)
-    fitting = _fitting(config.batch_size if not chosen else 256, images, processes.size)
+    fitting = _fitting(config.batch_size if not chosen else 256, images, parts)
     steps, left = divmod(images, batch)
     text = ""
     if chosen:
@@ -26,9 +26,7 @@ def suit_batch(config, images, processes):
         text = (f"train has {images} images: batch_size={fitting} instead of {config.batch_size}, so that an epoch has "
                 f"{_count(images // fitting)}; give batch_size to choose another")
         config = dataclasses.replace(config, batch_size=fitting)
-    if text and processes.first:
-        print(text, file=sys.stderr)
-    return config if chosen else dataclasses.replace(config, batch_size=int(config.batch_size))
+    return dataclasses.replace(config, batch_size=int(config.batch_size)), text
 
 
 def _count(steps):
