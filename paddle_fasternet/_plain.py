@@ -43,6 +43,9 @@ def oddity(layer, kind=None):
             return f"has its {name} replaced on the object"
         if _package(owner) in _PACKAGES and _package_of(theirs) not in (None, _package(owner)):
             return f"has its {name} replaced on the class {kind.__name__}"
+    hidden = sorted(own.keys() & {*layer._sub_layers, *layer._parameters, *layer._buffers})
+    if hidden:
+        return f"has an attribute {hidden[0]} that hides its own {hidden[0]}"
     for name in ("weight", "bias") if _package(kind) in _PACKAGES else ():
         if name not in layer._parameters and isinstance(getattr(layer, name, None), paddle.Tensor):
             return f"has a {name} that is no parameter: something else computes it"

@@ -52,6 +52,10 @@ def weight_outside_paddles_slots(layer):
     layer.__dict__["weight"] = value
 
 
+def weight_hidden_by_an_attribute(layer):
+    layer.__dict__["weight"] = layer.weight * 2
+
+
 @pytest.mark.parametrize(("change", "expected"), [
     (pre_hook, "has a forward pre-hook, double"), (post_hook, "has a forward post-hook, double"),
     (forward_on_the_object, "has its forward replaced on the object"),
@@ -60,7 +64,8 @@ def weight_outside_paddles_slots(layer):
     (nn.utils.weight_norm, "has a forward pre-hook, WeightNorm"),
     (nn.utils.spectral_norm, "has a forward pre-hook, SpectralNorm"),
     (weight_as_a_tensor, "has a weight that is no parameter"),
-    (weight_outside_paddles_slots, "has a weight that is no parameter")])
+    (weight_outside_paddles_slots, "has a weight that is no parameter"),
+    (weight_hidden_by_an_attribute, "has an attribute weight that hides its own weight")])
 @pytest.mark.parametrize("make", [lambda: nn.Conv2D(4, 4, 3), lambda: nn.Linear(4, 4)], ids=["Conv2D", "Linear"])
 def test_an_odd_layer_says_why(change, expected, make):
     layer = make()

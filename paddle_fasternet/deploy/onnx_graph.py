@@ -191,6 +191,7 @@ WRITERS = {
     nn.LeakyReLU: elementwise("LeakyRelu", alpha=lambda layer: layer._negative_slope),
     nn.ELU: elementwise("Elu", alpha=lambda layer: layer._alpha),
     nn.Sigmoid: elementwise("Sigmoid"), nn.Tanh: elementwise("Tanh"), nn.Hardswish: elementwise("HardSwish"),
+    nn.Softmax: elementwise("Softmax", axis=lambda layer: layer._axis),
     nn.Hardsigmoid: elementwise("HardSigmoid", alpha=1 / 6, beta=0.5),
     **{mixer.layer: mixer.onnx or children(mixer.conv) for mixer in MIXERS.values() if mixer.layer},
     FasterNetBlock: _block, PatchEmbed: children("proj", "norm", "act"),

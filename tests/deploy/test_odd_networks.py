@@ -256,6 +256,24 @@ def test_a_factor_too_large_for_the_type_stays_outside():
     assert isinstance(fuse_conv_bn(model)[1], nn.BatchNorm2D)
 
 
+def test_synchronised_norms_are_folded_as_the_others():
+    model = shake(nn.Sequential(pair(), nn.ReLU(), pair()))
+    expected = outputs(model)
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # which computes on GPUs alone, folded everywhere
+    folded = fuse_conv_bn(model)
+    assert isinstance(model[0][1], nn.SyncBatchNorm) and norms(folded) == 0 and same(outputs(folded), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_turned_into_a_static_graph_is_copied_as_it_is():
+    model = shake(nn.Sequential(pair(), nn.ReLU()))
+    expected = outputs(model)
+    model = paddle.jit.to_static(model)
+    assert same(outputs(fuse_conv_bn(model)), expected)
+    with pytest.raises(ValueError, match="model has its forward replaced on the object"):
+        to_onnx(model, (4, 6, 6))
+
+
 def test_layout_nhwc_is_folded():
     model = shake(nn.Sequential(nn.Conv2D(4, 5, 3, data_format="NHWC"), nn.BatchNorm2D(5, data_format="NHWC")))
     folded = fuse_conv_bn(model)
@@ -382,7 +400,7 @@ NORMS = st.builds(
     st.sampled_from([None, False]), st.sampled_from([None, False]), st.sampled_from([None, None, True, False]))
 OTHERS = st.sampled_from([
     nn.ReLU, nn.GELU, nn.ReLU6, nn.Silu, nn.Swish, nn.LeakyReLU, nn.ELU, nn.Hardsigmoid, nn.Hardswish, nn.Tanh,
-    nn.Sigmoid, nn.PReLU, nn.Identity, nn.Dropout, nn.Dropout2D, nn.AlphaDropout, DropPath, nn.LogSigmoid,
+    nn.Sigmoid, nn.Softmax, nn.PReLU, nn.Identity, nn.Dropout, nn.Dropout2D, nn.AlphaDropout, DropPath, nn.LogSigmoid,
     lambda: nn.Dropout(0.3, mode="downscale_in_infer"), lambda: PConv(4, n_div=2), lambda: nn.PReLU(4),
     lambda: nn.GELU(approximate=True), lambda: FasterNetBlock(4, layer_scale_init_value=0.5),
     lambda: PatchEmbed(4, 4, 1, nn.BatchNorm2D, nn.ReLU)]).map(lambda make: make())
