@@ -157,6 +157,22 @@ def shared_norm():
     return nn.Sequential(first, first[1])
 
 
+class First(nn.Layer):
+    """Calls the first layer of a Sequential alone."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        return self.body[0](x)
+
+
+def called_apart_elsewhere():
+    body = pair()
+    return nn.Sequential(body, First(body))
+
+
 def of_a_norm(layer):
     def build():
         return nn.Sequential(nn.Conv2D(4, 4, 1), layer())
@@ -198,7 +214,7 @@ STAY = {
     "Sequential with its own forward": lambda: Backwards(*pair()),
     "layers called apart": Tapped, "layer with its own forward": Whole,
     "shared weight": shared_weight, "shared bias": shared_bias, "shared convolution": shared_convolution,
-    "shared norm": shared_norm,
+    "shared norm": shared_norm, "Sequential that another layer calls apart": called_apart_elsewhere,
     "held in a list": lambda: Listed(lambda conv: [conv]), "held in a dict": lambda: Listed(lambda conv: {"a": conv}),
     "held in a set": lambda: Listed(lambda conv: {conv}), "held in a tuple": lambda: Listed(lambda conv: (conv,)),
     "batch statistics": lambda: pair(use_global_stats=False),
