@@ -8,7 +8,7 @@
 # make test-paddle26, make lint, make clean
 PYTHON ?= python3
 VENV ?= .venv
-NATIVE := $(wildcard paddle_fasternet/*/native/*)
+NATIVE := $(wildcard paddle_fasternet/native/csrc/*/*)
 
 .PHONY: demo test notebooks notebooks-full interpretdl test-paddle26 lint bench clean
 

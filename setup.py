@@ -8,9 +8,9 @@ from setuptools import Extension, find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "paddle_fasternet" / "__init__.py").read_text()).group(1)
 
-NATIVE = [Path("paddle_fasternet", "deploy", "native"), Path("paddle_fasternet", "training", "native")]
-# Compiled into the library, so that the package knows one of other sources (deploy/native.py makes the same checksum).
-SOURCES = [path for folder in NATIVE for path in sorted([*folder.glob("*.h"), *folder.glob("*.cpp")])]
+NATIVE = Path("paddle_fasternet", "native", "csrc")
+# Compiled into the library, so that the package knows one of other sources (native/library.py makes the same checksum).
+SOURCES = sorted([*NATIVE.rglob("*.h"), *NATIVE.rglob("*.cpp")])
 CHECKSUM = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
 
 setup(
@@ -24,7 +24,7 @@ setup(
     package_data={"paddle_fasternet.weights": ["cifar10/*"]},
     # A plain shared library, which ctypes loads. Optional: where there is no compiler, all the rest is installed.
     ext_modules=[Extension(
-        "paddle_fasternet.deploy._native", [str(path) for path in SOURCES if path.suffix == ".cpp"], language="c++",
+        "paddle_fasternet._native", [str(path) for path in SOURCES if path.suffix == ".cpp"], language="c++",
         optional=True, depends=[str(path) for path in SOURCES], define_macros=[("FASTERNET_SOURCES", f'"{CHECKSUM}"')],
         extra_compile_args=["-std=c++17", "-O3", "-fvisibility=hidden", "-pthread"], extra_link_args=["-pthread"])],
     python_requires=">=3.9",

@@ -21,7 +21,7 @@ import numpy as np
 
 from paddle_fasternet._files import make_folder, write_json
 from paddle_fasternet.benchmark import Timing, machine
-from paddle_fasternet.deploy.processor import default_threads
+from paddle_fasternet.native.cpu import default_threads
 
 THREADS = default_threads()
 FOLDER = Path(__file__).parent

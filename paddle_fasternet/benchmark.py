@@ -13,6 +13,7 @@ from paddle import nn
 
 from ._check import check_number
 from ._modes import evaluating
+from .native.cpu import cores, paddle_threads
 
 _TRANSPOSED = (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)
 _CONVOLUTIONS = (nn.Conv1D, nn.Conv2D, nn.Conv3D, *_TRANSPOSED)
@@ -211,7 +212,5 @@ def machine():
     elif os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0])  # "4,2": of nested regions, the outermost
-    return {"device": device, "name": name, "cores": cores, "threads": threads, "paddle": paddle.__version__,
-            "python": platform.python_version()}
+    return {"device": device, "name": name, "cores": cores(), "threads": paddle_threads(),
+            "paddle": paddle.__version__, "python": platform.python_version()}

@@ -11,6 +11,7 @@ import numpy as np
 from . import __version__, data, deploy, explain, training
 from .benchmark import machine
 from .data.known.cifar import find_cifar10
+from .native import library
 
 # Distributions, of which the first that is there counts
 _NEEDED = (("numpy",), ("matplotlib",), ("pillow",), ("scikit-image",), ("scikit-learn",), ("tqdm",),
@@ -33,7 +34,7 @@ def describe():
         yield f"  {name} {_version(name) or 'not installed'} ({use})"
     for engine in deploy.ENGINES:
         yield f"  engine {engine}: {', '.join(deploy.offered(engine)) or deploy.engines.why_not(engine)}"
-    yield f"  training kernels: {', '.join(training.native.kinds()) or deploy.native.why_not()}"
+    yield f"  training kernels: {', '.join(training.native.kinds()) or library.why_not()}"
     try:
         yield f"  CIFAR-10: {find_cifar10(None) or 'not on this machine, would be downloaded'}"
     except FileNotFoundError as error:

@@ -53,7 +53,8 @@ def test_no_module_is_longer_than_400_lines():
 
 FLOORS = [{"cli", "doctor", "app"}, {"training"}, {"evaluation"}, {"model", "deploy", "operators", "explain"},
           {"bundle", "layers", "losses", "mixers", "weights", "data", "benchmark", "baselines", "plots", "safe_pickle",
-           "_check", "_files", "_modes", "_plain"}]
+           "_files", "_modes", "_plain"},
+          {"native", "_check"}]
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -11,8 +11,9 @@ import numpy as np
 import paddle
 
 from .._check import check_choice
-from . import native
-from .processor import has_bfloat16
+from ..native import library as native
+from ..native.cpu import has_bfloat16
+from ..native.inference import NativeNetwork
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -132,7 +133,7 @@ class Native:
 
     def __init__(self, files, precision, threads):
         arrays, settings = files.folded_arrays()
-        self._network = native.NativeNetwork(arrays, **settings, mean=files.mean, std=files.std, precision=precision,
+        self._network = NativeNetwork(arrays, **settings, mean=files.mean, std=files.std, precision=precision,
                                              threads=threads)
         self.run_uint8 = self._network
 

@@ -20,9 +20,9 @@ from ..data import Augment, read_image
 from ..data.augment import gray
 from ..data.images import central_square
 from ..data.imageset import Images
+from ..native.cpu import default_threads, has_bfloat16
 from .engines import ENGINES, PRECISIONS, check_offered, offered
 from .files import open_files
-from .processor import default_threads, has_bfloat16
 
 _BATCH = 32  # images in memory at a time, and again as many being prepared on each of two threads
 _WORKERS = 2

@@ -5,10 +5,11 @@ pixels in a window of 31 x 31 twice. Here the first visit, which sums the densit
 after the other, and counts each pair once; the second, which looks for the nearest denser pixel, starts with the
 nearest offsets and leaves out the pixels that have found theirs. The segments are equal, number by number.
 """
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+
+from ..native.cpu import cores
 
 # scikit-image's defaults, which are those of InterpretDL too
 _KERNEL_SIZE, _WINDOW, _MAX_DISTANCE, _TIE_SEED = 5, 15, 10, 42
@@ -47,7 +48,7 @@ def _density(lab):
     flat = flat.reshape(3, -1)
     offsets = [(row * stride + column, -scale * (row * row + column * column))
                for row in range(_WINDOW + 1) for column in range(-_WINDOW, _WINDOW + 1) if (row, column) > (0, 0)]
-    workers = min(4, os.cpu_count() or 1)
+    workers = min(4, cores())
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(lambda worker: _sum_pairs(flat, offsets[worker::workers]), range(workers)))
     return sum(parts).reshape(height, stride)[:, :width] + 1.0  # each pixel is its own neighbour

@@ -1,8 +1,8 @@
-"""Training FasterNet on a CPU by our own kernels (the C++ in ``native/``), called through ctypes.
+"""Training FasterNet on a CPU by our own kernels (the C++ in ``native/csrc/training``), called through ctypes.
 
 A training step of Paddle on a CPU spends most of its time outside the products: on copies at PConv's split and concat,
 on activations that are written and read again for every normalisation and GELU, and on layouts. Here stem, stages and
-merging layers are one operation of Paddle's autograd: see the head of ``native/trunk.h``. Pooling, the layers behind it
+merging layers are one operation of Paddle's autograd: see the head of ``trunk.h``. Pooling, the layers behind it
 and the loss stay Paddle's.
 
 The kernels compute what the layers compute, in float32, or with the products' factors and the activations in bfloat16
@@ -20,20 +20,20 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from .._check import check_choice, check_number, check_type
-from ..deploy import native
-from ..deploy.native import structure
 from ..deploy.native_form import foreign
-from ..deploy.processor import default_threads
 from ..layers import drop_factors
 from ..mixers import MIXERS
 from ..model import FasterNet, FasterNetBlock, PatchEmbed, Stage, patch_shape
+from ..native import library as native
+from ..native.cpu import default_threads
+from ..native.library import structure
 
 _ACTS = {nn.Identity: 0, nn.ReLU: 1, nn.GELU: 2}
 _NO_MIXER, _PARTIAL, _DEPTHWISE = 0, 1, 2
 _LARGEST_KERNEL = 15
 _FLOATS, _int, _long, _float = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
 
-# as in native/network.h
+# as in native/csrc/training/network.h
 _Norm = structure("Norm", gamma=_FLOATS, beta=_FLOATS, mean=_FLOATS, variance=_FLOATS, d_gamma=_FLOATS,
                   d_beta=_FLOATS)
 _Block = structure("Block", mixer=_int, kernel=_int, dim_conv=_int, groups=_int, hidden=_int, conv=_FLOATS,

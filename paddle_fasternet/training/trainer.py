@@ -10,9 +10,9 @@ import paddle
 
 from ..bundle import Classifier
 from ..data import Augment, Loader
-from ..deploy.processor import default_threads
 from ..evaluation import evaluate
 from ..losses import LabelSmoothingCrossEntropy
+from ..native.cpu import default_threads
 from . import statistics
 from .history import History
 from .native import use_native_kernels, why_not

@@ -69,7 +69,7 @@ def test_quickshift_is_that_of_skimage(image, sigma):
 
 def test_quickshift_on_blocks_of_memory(monkeypatch):
     monkeypatch.setattr("paddle_fasternet.explain.quickshift._BLOCK", 700)
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("paddle_fasternet.explain.quickshift.cores", lambda: 3)
     from skimage.segmentation import quickshift as theirs
     np.testing.assert_array_equal(quickshift(picture()), theirs(picture(), sigma=1))
 

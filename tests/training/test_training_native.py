@@ -11,8 +11,8 @@ from networks import trained_like
 from paddle import nn
 
 from paddle_fasternet import FasterNet, TrainConfig, fit, replace_conv
-from paddle_fasternet.deploy.native import load_library
 from paddle_fasternet.layers import Conv, DWConv, GConv, PConv
+from paddle_fasternet.native.library import load_library
 from paddle_fasternet.training import native, use_native_kernels
 from paddle_fasternet.training.optimizers import Muon
 

@@ -18,9 +18,9 @@ constexpr long STAY_BYTES = 768 << 10;   // of weights that may be expected to s
 constexpr long SLICE_BYTES = 256 << 10;  // of the hidden layer at once
 constexpr long GROUP_BYTES = 512 << 10;  // of a stage's activations at once
 
-#include "matrix.h"
-#include "activation.h"
-#include "arithmetic.h"
+#include "../common/matrix.h"
+#include "../common/activation.h"
+#include "../common/arithmetic.h"
 #include "gather.h"
 #include "weights.h"
 #include "runner.h"

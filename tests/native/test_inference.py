@@ -10,13 +10,14 @@ from networks import trained_like
 from paddle import nn
 
 from paddle_fasternet import FasterNet, fuse_conv_bn
-from paddle_fasternet.deploy import native
 from paddle_fasternet.deploy.files import NetworkFiles, native_settings
 from paddle_fasternet.layers import PConv
+from paddle_fasternet.native import inference as native
+from paddle_fasternet.native import library
 from paddle_fasternet.training.native import why_not
 
-BUILT = bool(native.available())
-needs_native = pytest.mark.skipif(not BUILT, reason=native.why_not())
+BUILT = bool(library.available())
+needs_native = pytest.mark.skipif(not BUILT, reason=library.why_not())
 
 # every way in which sizes can be awkward: channels that fill no vector, one pixel, ragged borders, other strides
 NETWORKS = [
@@ -53,7 +54,7 @@ def test_logits_are_the_networks(arguments, size):
     model, given = build(arguments)
     x = batch(5, size, arguments.get("in_channels", 3))
     expected = answer(model, x)
-    for kind in native.kinds():
+    for kind in library.kinds():
         network = native.NativeNetwork(**given, precision=kind, threads=2)
         bound = (1e-5 if kind.startswith("fp32") else 0.05) * np.abs(expected).max()
         for count in (5, 1, 0):
@@ -64,7 +65,7 @@ def test_logits_are_the_networks(arguments, size):
 def test_neither_batch_nor_threads_change_an_answer():
     model, given = build({"embed_dim": 40, "act_layer": nn.GELU})
     x = batch(9, 24)
-    for precision in native.available():
+    for precision in library.available():
         one, three = (native.NativeNetwork(**given, precision=precision, threads=threads) for threads in (1, 3))
         together = one.logits(x)
         assert np.array_equal(three.logits(x), together)
@@ -253,21 +254,21 @@ def test_arrays_of_other_types_and_layouts_are_copied_once():
 
 @needs_native
 def test_a_build_of_other_sources_is_not_used(monkeypatch):
-    monkeypatch.setattr(native, "_built_from", lambda library: "older")
-    native.load_library.cache_clear()
+    monkeypatch.setattr(library, "_built_from", lambda library: "older")
+    library.load_library.cache_clear()
     try:
-        assert native.available() == () and "built from other sources" in native.why_not()
+        assert library.available() == () and "built from other sources" in library.why_not()
     finally:
-        native.load_library.cache_clear()
+        library.load_library.cache_clear()
 
 
 def test_a_missing_build_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(native.Path, "glob", lambda *_: [])
-    native.load_library.cache_clear()
+    monkeypatch.setattr(library.Path, "glob", lambda *_: [])
+    library.load_library.cache_clear()
     try:
-        assert native.available() == () and native.kinds() == {}
-        assert "install g++" in native.why_not()
+        assert library.available() == () and library.kinds() == {}
+        assert "install g++" in library.why_not()
         with pytest.raises(RuntimeError, match="install g\\+\\+"):
             native.NativeNetwork({}, "relu")
     finally:
-        native.load_library.cache_clear()
+        library.load_library.cache_clear()

@@ -1,7 +1,7 @@
 // A FasterNet in training as native.py describes it: from the images to the last stage's map. All arrays are float32 in
 // Paddle's layouts; null where the network has no such part.
 #pragma once
-#include "../../deploy/native/threads.h"
+#include "../common/threads.h"
 
 namespace fasternet {
 

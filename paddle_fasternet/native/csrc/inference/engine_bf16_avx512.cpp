@@ -1,6 +1,6 @@
 // bfloat16 on AVX-512 with its bfloat16 instructions (AMD from Zen 4, Intel from Cooper Lake).
 #include "standard.h"
-#include "processor.h"
+#include "../common/processor.h"
 
 #if defined(FASTERNET_AMX)
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")

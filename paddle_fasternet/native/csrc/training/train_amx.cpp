@@ -1,6 +1,6 @@
 // bfloat16 on AMX.
 #include "standard.h"
-#include "../../deploy/native/processor.h"
+#include "../common/processor.h"
 
 #if defined(FASTERNET_AMX)
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,fma")
@@ -12,7 +12,7 @@
 
 namespace fasternet {
 namespace train_amx {
-#include "../../deploy/native/tile_shapes.h"
+#include "../common/tile_shapes.h"
 #include "tiles.h"
 }
 const Training training_bf16_amx = train_amx::training_of<train_amx::Tiles>();

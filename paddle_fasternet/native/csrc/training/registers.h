@@ -1,5 +1,5 @@
 // Products in vector registers: ROWS rows times VECTORS vectors of columns are summed at once. A says what a value is
-// (../../deploy/native/arithmetic.h).
+// (../common/arithmetic.h).
 
 template <class A, int ROWS, int VECTORS> struct Registers : A {
     using V = typename A::Value;

@@ -7,7 +7,7 @@
 #include <mutex>
 
 #include "network.h"
-#include "processor.h"
+#include "../common/processor.h"
 
 using namespace fasternet;
 

@@ -1,6 +1,6 @@
 // float32 on AVX2 and FMA.
 #include "standard.h"
-#include "processor.h"
+#include "../common/processor.h"
 
 #if defined(FASTERNET_X86)
 #pragma GCC target("avx2,fma")

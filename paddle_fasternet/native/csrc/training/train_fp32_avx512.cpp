@@ -1,6 +1,6 @@
 // float32 on AVX-512.
 #include "standard.h"
-#include "../../deploy/native/processor.h"
+#include "../common/processor.h"
 
 #if defined(FASTERNET_X86)
 #pragma GCC target("avx512f,fma")

@@ -1,36 +1,25 @@
-"""FasterNet on a CPU by our own kernels (the C++ in ``native/``), called through ctypes.
+"""FasterNet on a CPU by our own kernels (the C++ in ``csrc/inference``), called through ctypes.
 
 An engine that knows one family of networks can do what a general one cannot: PConv's result goes into a narrow matrix
 that the pointwise product reads beside the untouched channels, so that nothing is split or concatenated, and a block's
-hidden layer never leaves the cache. How it is laid out stands at the head of ``native/runner.h``, the products in
-``native/tiles.h`` (AMX) and ``native/registers.h`` (AVX-512, AVX2, any processor).
-
-The library is built when the package is installed, if there is a C++ compiler; without one everything else works.
+hidden layer never leaves the cache. How it is laid out stands at the head of ``csrc/inference/runner.h``, the
+products in ``tiles.h`` (AMX) and ``registers.h`` (AVX-512, AVX2, any processor).
 """
 import ctypes
-import functools
-import hashlib
 import re
-import sysconfig
 import weakref
-from pathlib import Path
 
 import numpy as np
 
 from .._check import check_choice, check_number
-from .processor import default_threads
+from .cpu import default_threads
+from .library import find_kind, kinds, load_library, structure, why_not
 
 _ACTS = {"none": 0, "relu": 1, "gelu": 2}
 _MOST_STAGES, _LARGEST_KERNEL = 8, 15
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 
-
-def structure(name, **fields):
-    """A C structure of these fields, for ctypes."""
-    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
-
-
-# as in native/network.h
+# as in csrc/inference/network.h
 _int, _long = ctypes.c_int, ctypes.c_long
 _Block = structure("Block", dim_conv=_int, kernel=_int, hidden=_int, conv=_FLOATS, first=_FLOATS, first_bias=_FLOATS,
                    second=_FLOATS, second_bias=_FLOATS)
@@ -42,80 +31,16 @@ _Network = structure("Network", channels=_int, stage_count=_int, features=_int, 
 _Images = structure("Images", bytes=ctypes.c_void_p, floats=ctypes.c_void_p, count=_long, height=_long, width=_long)
 
 
-@functools.cache
-def load_library():
-    """(the library, ""), or where there is none for this processor, built from these sources: (None, why)."""
-    own = sysconfig.get_config_var("EXT_SUFFIX") or ""
-    paths = sorted(Path(__file__).parent.glob("_native*"), key=lambda path: (not path.name.endswith(own), path.name))
-    again = "run: pip install --force-reinstall --no-deps paddle_fasternet (in a clone: pip install -e .)"
-    if not paths:
-        return None, ("the native engine was not built, because there was no C++ compiler, or too old a one, when "
-                      f"paddle_fasternet was installed; install g++ and {again}")
-    try:
-        library = ctypes.CDLL(str(paths[0]))
-    except OSError as error:
-        return None, f"the native engine cannot be loaded: {error}"
-    sources = _sources()
-    if sources and _built_from(library) not in ("", sources):
-        return None, f"the native engine was built from other sources than those beside it; {again}"
-    library.fasternet_kind.restype = library.fasternet_training_kind.restype = ctypes.c_char_p
+def _library():
+    """The shared library with the types of its functions."""
+    library, reason = load_library()
+    if library is None:
+        raise RuntimeError(reason)
     library.fasternet_create.restype = ctypes.c_void_p
     library.fasternet_create.argtypes = [ctypes.POINTER(_Network), _int, _int]
     library.fasternet_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Images), _FLOATS]
     library.fasternet_destroy.argtypes = [ctypes.c_void_p]
-    return library, ""
-
-
-def _built_from(library):
-    """The checksum of the sources that the library was built from; "" where it was built by hand."""
-    if not hasattr(library, "fasternet_sources"):
-        return "older"
-    library.fasternet_sources.restype = ctypes.c_char_p
-    return library.fasternet_sources().decode()
-
-
-def _sources():
-    """The checksum of the C++ in this package, as setup.py makes it; "" where it was installed without."""
-    folders = [Path(__file__).parents[1] / name / "native" for name in ("deploy", "training")]
-    paths = [path for folder in folders for path in sorted([*folder.glob("*.h"), *folder.glob("*.cpp")])]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest() if paths else ""
-
-
-def kinds(function="fasternet_kind"):
-    """{kind: number} of the kernels that this processor and build offer, best first: {"bf16-amx": 0, ...}.
-
-    ``function``: the library's, which names them.
-    """
-    library, _ = load_library()
-    found, number = {}, 0
-    while library is not None and (name := getattr(library, function)(number)) is not None:
-        if name:
-            found[name.decode()] = number
-        number += 1
-    return found
-
-
-def find_kind(precision, found):
-    """The first of the kinds ``found`` that is ``precision``, or computes in it; None where there is none."""
-    return next((kind for kind in found if precision in (kind, kind.split("-")[0])), None)
-
-
-def available():
-    """The precisions that this processor and build offer: ("fp32",), ("fp32", "bf16"), or () (see ``why_not``)."""
-    names = {kind.split("-")[0] for kind in kinds()}
-    return tuple(precision for precision in ("fp32", "bf16") if precision in names)
-
-
-def why_not(precision="fp32"):
-    """Why ``precision`` is not available and what to do; "" if it is."""
-    library, reason = load_library()
-    return reason if library is None or precision in available() else missing(precision)
-
-
-def missing(precision):
-    """What to say where no kernel of that precision is among those of this processor and build."""
-    return (f"precision={precision!r} needs a processor with AVX512-BF16 or AMX, and a library built by GCC 11 or "
-            "newer; use precision='fp32'")
+    return library
 
 
 class _Reader:
@@ -225,9 +150,7 @@ class NativeNetwork:
 
     def __init__(self, arrays, act, embed_act=False, embed_overlap=0, mean=None, std=None, precision="fp32",
                  threads=None):
-        library, reason = load_library()
-        if library is None:
-            raise RuntimeError(reason)
+        library = _library()
         check_choice("act", act, ("gelu", "relu"))
         overlap = check_number("embed_overlap", embed_overlap, low=0, high=1024, integer=True)
         found = kinds()

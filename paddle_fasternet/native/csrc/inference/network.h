@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "threads.h"
+#include "../common/threads.h"
 
 namespace fasternet {
 

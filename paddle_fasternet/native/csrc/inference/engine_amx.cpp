@@ -1,6 +1,6 @@
 // bfloat16 and float32 on AMX.
 #include "standard.h"
-#include "processor.h"
+#include "../common/processor.h"
 
 #if defined(FASTERNET_AMX)
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,fma")
@@ -12,7 +12,7 @@
 
 namespace fasternet {
 namespace amx {
-#include "tile_shapes.h"
+#include "../common/tile_shapes.h"
 #include "tiles.h"
 }
 Engine *make_bf16_amx(const Network &net) { return new amx::Runner<amx::Tiles<1>>(net); }

@@ -4,7 +4,7 @@
 #include <exception>
 #include <mutex>
 
-#include "../../deploy/native/processor.h"
+#include "../common/processor.h"
 #include "network.h"
 
 using namespace fasternet;

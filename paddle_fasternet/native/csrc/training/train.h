@@ -13,9 +13,9 @@ constexpr long SLACK = 8192;             // values that products may read behind
 constexpr long PLANE_ROWS = 512;         // of maps laid beside each other for a convolution
 constexpr long CHUNK_BYTES = 640 << 10;  // of the hidden layer at once
 
-#include "../../deploy/native/matrix.h"
-#include "../../deploy/native/activation.h"
-#include "../../deploy/native/arithmetic.h"
+#include "../common/matrix.h"
+#include "../common/activation.h"
+#include "../common/arithmetic.h"
 #include "slopes.h"
 #include "factors.h"
 #include "norm.h"
