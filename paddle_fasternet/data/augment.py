@@ -197,6 +197,8 @@ def _flip_shift(images, flip, shift, rng):
     if shift >= min(height, width):
         raise ValueError(f"augment shift={shift} must be smaller than the image ({height} x {width} pixels)")
     dy, dx = rng.integers(-shift, shift + 1, (2, n, 1))
+    if not shift:
+        return _flip(images, rng.random(n) < flip)
     rows = _reflect(np.arange(height) + dy, height)
     columns = _reflect(np.arange(width) + dx, width)
     flipped = rng.random(n) < flip
@@ -205,6 +207,14 @@ def _flip_shift(images, flip, shift, rng):
     position = rows[:, :, None] * width + columns[:, None, :]
     flat = images.reshape(n, -1, height * width)
     return np.stack([flat[i].take(position[i], axis=1) for i in range(n)])
+
+
+def _flip(images, flipped):
+    """The images with those mirrored that bool [N] names."""
+    out = images.copy()
+    for i in np.flatnonzero(flipped):
+        cv2.flip(images[i].reshape(-1, images.shape[-1]), 1, dst=out[i].reshape(-1, images.shape[-1]))
+    return out
 
 
 def _reflect(index, length):

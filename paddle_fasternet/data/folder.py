@@ -130,7 +130,7 @@ class ImageFolder(Images):
         return out
 
     def _square(self, number, box, size, keep_square):
-        """A box (top, left, height, width) of a picture, resized to [size, size, 3]."""
+        """A box (top, left, height, width) of a picture, resized to RGB [size, size, 3]."""
         key = (self.files[number], size, "square")
         if keep_square and key in self.cache.pictures:
             return self.cache.pictures[key]
@@ -144,12 +144,13 @@ class ImageFolder(Images):
         height, width = max(round(box[2] * tall), 1), max(round(box[3] * wide), 1)
         part = picture[top:top + height, left:left + width]
         square = cv2.resize(part, (size, size), interpolation=interpolation(*part.shape[:2], size))
+        square = cv2.cvtColor(square, cv2.COLOR_BGR2RGB)
         if keep_square:
             self.cache.keep(key, square)
         return square
 
     def _decode(self, number, scale, keep):
-        """The upright picture uint8 [H, W, 3], or the next one of its class where it is damaged."""
+        """The upright picture as BGR, uint8 [H, W, 3], or the next one of its class where it is damaged."""
         key = (self.files[number], scale)
         if key in self.cache.pictures:
             return self.cache.pictures[key]
@@ -174,7 +175,7 @@ class ImageFolder(Images):
         raise OSError(f"{self.files[number]} and its neighbours cannot be read ({problem}); is the disk still there?")
 
     def _picture(self, number):
-        return np.ascontiguousarray(self._decode(number, 1, keep=False).transpose(2, 0, 1))
+        return np.ascontiguousarray(self._decode(number, 1, keep=False)[..., ::-1].transpose(2, 0, 1))
 
     def _subset(self, index):
         chosen = np.arange(len(self))[index]
@@ -196,13 +197,13 @@ _FLAGS = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDU
 
 
 def _read(path, kind, scale):
-    """(uint8 [H, W, 3], "") of a file; (None, what is wrong with it) where it cannot be read."""
+    """(BGR uint8 [H, W, 3], "") of a file; (None, what is wrong with it) where it cannot be read."""
     try:
         if kind != SLOW:
             content = np.fromfile(path, np.uint8)  # OpenCV's own reading fails on some names on Windows
             picture = cv2.imdecode(content, _FLAGS[scale]) if len(content) else None
             if picture is not None:
-                return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), ""
-        return read_picture(path), ""  # also of what OpenCV does not understand
+                return picture, ""
+        return cv2.cvtColor(read_picture(path), cv2.COLOR_RGB2BGR), ""  # also of what OpenCV does not understand
     except (OSError, ValueError, cv2.error) as error:
         return None, str(error).rpartition(": ")[2] or type(error).__name__

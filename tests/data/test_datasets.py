@@ -216,6 +216,97 @@ def test_image_set_refuses(images, labels, message):
         ImageSet(images, labels, ["a", "b"])
 
 
+def write_cifar100(path, change=lambda members: None):
+    rng = np.random.default_rng(0)
+    members = {name: {"data": rng.integers(0, 256, (n, 3072), dtype=np.uint8), "coarse_labels": [0] * n,
+                      "fine_labels": [int(i) for i in rng.integers(0, 100, n)]}
+               for name, n in (("train", 30), ("test", 12))}
+    members["meta"] = {"fine_label_names": [f"class {i}" for i in range(100)], "coarse_label_names": ["all"]}
+    change(members)
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members.items():
+            data = pickle.dumps(content, 2)
+            info = tarfile.TarInfo(f"cifar-100-python/{name}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return members
+
+
+def test_cifar100(tmp_path, monkeypatch):
+    path = tmp_path / "any name"
+    members = write_cifar100(path)
+    train, test = load_dataset("cifar100", path)
+    assert (len(train), len(test), train.name) == (30, 12, "cifar100")
+    np.testing.assert_array_equal(test.images.reshape(12, -1), members["test"]["data"])
+    np.testing.assert_array_equal(train.labels, members["train"]["fine_labels"])
+    assert train.class_names[99] == "class 99" and "not the official archive" in train.source
+    monkeypatch.setattr(module.CIFAR100, "url", "http://127.0.0.1:9/cifar-100-python.tar.gz")
+    monkeypatch.setenv("PADDLE_FASTERNET_DATA", str(path))  # is taken for CIFAR-10's
+    with pytest.raises(ConnectionError, match=r"put the archive at .*cifar-100-python.tar.gz"):
+        load_dataset("cifar100")
+    path = path.rename(tmp_path / "cifar-100-python.tar.gz")
+    monkeypatch.setenv("PADDLE_FASTERNET_DATA", str(path))
+    assert len(load_dataset("cifar100")[1]) == 12 and load_dataset("auto")[0].name == "digits"
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (drop("meta"), "it has no meta"),
+    (alter("meta", "fine_label_names", ["a"] * 99), "meta has no list of 100 fine_label_names"),
+    (alter("test", "fine_labels", [100] * 12), "label outside the 100 classes"),
+    (alter("train", "extra", Evil()), "system"),
+])
+def test_a_cifar100_archive_of_other_content(tmp_path, change, message):
+    write_cifar100(tmp_path / "a.tar.gz", change)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_dataset("cifar100", tmp_path / "a.tar.gz")
+    assert "a.tar.gz is not a readable CIFAR-100 archive" in str(caught.value)
+    assert not (tmp_path / "cwd" / "executed").exists()
+
+
+def test_the_table_of_data_sets():
+    from paddle_fasternet import TrainConfig, list_datasets
+    from paddle_fasternet.data import DATASETS
+    assert list_datasets() == ["auto", "cifar10", "cifar100", "digits"]
+    assert not DATASETS["digits"].mirror and DATASETS["cifar10"].mirror
+    for entry in DATASETS.values():
+        settings = dict(entry.demo)
+        config = TrainConfig.recipe(settings.pop("recipe"), **settings) if "recipe" in settings else TrainConfig(
+            **settings)
+        assert entry.mirror or "flip" not in config.augment
+
+
+class Pairs(list):
+    """A data set as paddle.vision has them."""
+
+
+def test_a_set_in_memory_out_of_a_data_set_of_paddle():
+    from PIL import Image
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
+    labels = [2, 0, 1, 2]
+    for images in (list(pixels), [Image.fromarray(image) for image in pixels], list(pixels.astype(np.float32))):
+        found = ImageSet.from_dataset(Pairs(zip(images, [np.array([label]) for label in labels])))
+        np.testing.assert_array_equal(found.images, pixels.transpose(0, 3, 1, 2))
+        assert found.labels.tolist() == labels and found.class_names == ("0", "1", "2") and found.name == "pairs"
+    grey = ImageSet.from_dataset(Pairs(zip(pixels[..., 0], labels)), class_names="abc", name="grey")
+    assert grey.channels == 1 and grey.class_names == ("a", "b", "c") and grey.name == "grey"
+    named = Pairs(zip(pixels, labels))
+    named.classes = ["x", "y", "z"]
+    assert ImageSet.from_dataset(named).class_names == ("x", "y", "z")
+
+
+@pytest.mark.parametrize(("pairs", "message"), [
+    ([(np.zeros((4, 4, 3), np.uint8), 0), (np.zeros((4, 5, 3), np.uint8), 0)], "load_folder takes pictures of many"),
+    ([(np.zeros((3, 4, 4), np.uint8), 0)], "leave out a transform that moves the channels"),
+    ([(np.full((4, 4, 3), 0.5), 0)], "leave out a transform that normalises"),
+    ([np.zeros((4, 4, 3), np.uint8)], "is no pair of an image and an integer label"),
+    ([], "not empty"),
+])
+def test_what_cannot_become_a_set_in_memory(pairs, message):
+    with pytest.raises(ValueError, match=message):
+        ImageSet.from_dataset(Pairs(pairs))
+
+
 def test_cifar10_labels():
     import paddle
     assert get_cifar10_labels([3, 5]) == get_cifar10_labels(paddle.to_tensor([3, 5])) == ["cat", "dog"]
