@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = {  # script: (its record, what it needs beside the package)
     "data_pipeline": ("data_pipeline", ()),
     "explain": ("explain", ("interpretdl",)),
+    "folder_loader": ("folder_loader", ()),
     "inference": ("inference", ("openvino", "onnxruntime", "nncf")),
     "mixers": ("mixers_speed", ("openvino", "onnxruntime", "nncf")),
     "operators": ("operators", ()),
