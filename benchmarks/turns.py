@@ -26,7 +26,8 @@ from paddle_fasternet.native.cpu import default_threads
 THREADS = default_threads()
 FOLDER = Path(__file__).parent
 TORCH = str(FOLDER.parent / "research" / "torch_fasternet.py")
-PATHS = {"--out": [], "--data": ["--data", "FOLDER"], "--data-file": ["--data-file", "CIFAR10.tar.gz"], "--torch-python": ["--torch-python", "PYTHON"]}
+PATHS = {"--out": [], "--data": ["--data", "FOLDER"],
+         "--data-file": ["--data-file", "CIFAR10.tar.gz"], "--torch-python": ["--torch-python", "PYTHON"]}
 
 
 @dataclasses.dataclass(frozen=True)
