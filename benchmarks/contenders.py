@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 from paddle import nn
-from turns import THREADS, TORCH, Contender
+from turns import THREADS, TORCH, Contender, in_turn
 
 from paddle_fasternet import create_model, load_run
 from paddle_fasternet.data import ImageSet
@@ -55,14 +55,61 @@ def eager(batch, size, **arguments):
     return call
 
 
-def ours(folder, engine, precision, batch, size):
-    """An exported folder through ``Predictor``."""
-    predictor, x = Predictor(folder, engine, precision, THREADS), noise(batch, size)
-    return lambda: predictor.logits(x)
+class Ours:
+    """``Predictor`` on an exported folder, on a run's folder or on a network; it tells which engine it took."""
+
+    def __init__(self, engine, precision, batch, size, folder=None, **arguments):
+        source = folder or (load_run(arguments["run"], "final") if "run" in arguments else network(**arguments))
+        self.predictor, self.x = Predictor(source, engine, precision, THREADS, image_size=size), noise(batch, size)
+
+    def __call__(self):
+        self.predictor.logits(self.x)
+
+    def facts(self):
+        return self.predictor.engine
 
 
-def ours_contender(folder, engine, precision, batch, size):
-    return Contender(ours, batch, dict(folder=str(folder), engine=engine, precision=precision, batch=batch, size=size))
+def ours(engine, precision, batch, size, **source):
+    """The same as a contender; ``source`` is a folder, or the arguments of ``network``."""
+    return Contender(Ours, batch, dict(engine=engine, precision=precision, batch=batch, size=size, **source))
+
+
+def run_eager(folder, batch, whole):
+    """A run's network in Paddle's layers, on its input alone or on the whole way from images to classes."""
+    run = load_run(folder, "final")
+    images = random_images(batch, run.config.image_size, len(run.class_names)).images
+    x = paddle.to_tensor(run.preprocess(images, None, None)[0])
+    run.model.eval()
+
+    def call():
+        with paddle.no_grad():
+            logits = run.model(paddle.to_tensor(run.preprocess(images, None, None)[0]) if whole else x)
+            logits.argmax(1).numpy()
+
+    return call
+
+
+def run_predictor(folder, batch):
+    """A run through ``Predictor``, from images to probabilities."""
+    run = load_run(folder, "final")
+    predictor = Predictor(run)
+    images = random_images(batch, run.config.image_size, len(run.class_names)).images.transpose(0, 2, 3, 1)
+    return lambda: predictor(images)
+
+
+def measure_run(folder, batch, pace):
+    """{"latency", "throughput", "pipeline", "Predictor": Timing} of a run, what ``measure_speed`` measures and more.
+
+    pace: what ``turns.in_turn`` takes.
+    """
+    folder = str(folder)
+    measured = in_turn({
+        "latency": Contender(run_eager, 1, dict(folder=folder, batch=1, whole=False)),
+        "throughput": Contender(run_eager, batch, dict(folder=folder, batch=batch, whole=False)),
+        "pipeline": Contender(run_eager, batch, dict(folder=folder, batch=batch, whole=True)),
+        "Predictor": Contender(run_predictor, batch, dict(folder=folder, batch=batch))}, **pace)
+    measured.check()
+    return measured.timings
 
 
 def openvino(path, hint, precision, batch, size, requests=1):

@@ -21,7 +21,7 @@ from contenders import (
     eager,
     export_quietly,
     network,
-    ours_contender,
+    ours,
     peers,
     random_images,
     torch_inference,
@@ -40,7 +40,7 @@ CLASSES = 1000
 
 def all_contenders(model, folder, precision, batch, size, torch_python):
     """{name: Contender} of one variant; those of this library begin with "ours"."""
-    found = {f"ours: {engine}": ours_contender(folder / "ours", engine, precision, batch, size)
+    found = {f"ours: {engine}": ours(engine, precision, batch, size, folder=str(folder / "ours"))
              for engine in ENGINES if engine != "eager" and precision in offered(engine)}
     if precision == "fp32":
         found["Paddle eager"] = Contender(eager, batch, dict(batch=batch, size=size, model=model, num_classes=CLASSES))
@@ -100,14 +100,14 @@ def summary(rows):
     for (model, precision, batch), sides in best.items():
         if len(sides) < 2:  # --only left one side out
             continue
-        ours, peer = sides["ours"], sides["peer"]
-        entry = {"model": model, "precision": precision, "batch": batch, "ours": ours["contender"],
-                 "ours_images_per_second": ours["images_per_second"], "peer": peer["contender"],
+        own, peer = sides["ours"], sides["peer"]
+        entry = {"model": model, "precision": precision, "batch": batch, "ours": own["contender"],
+                 "ours_images_per_second": own["images_per_second"], "peer": peer["contender"],
                  "peer_images_per_second": peer["images_per_second"],
-                 "ratio": round(ours["images_per_second"] / peer["images_per_second"], 3)}
+                 "ratio": round(own["images_per_second"] / peer["images_per_second"], 3)}
         if precision == "int8" and "ours" in best.get((model, "bf16", batch), {}):
             entry["over_our_bf16"] = round(
-                ours["images_per_second"] / best[model, "bf16", batch]["ours"]["images_per_second"], 3)
+                own["images_per_second"] / best[model, "bf16", batch]["ours"]["images_per_second"], 3)
         result.append(entry)
     return result
 

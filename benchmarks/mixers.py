@@ -10,7 +10,7 @@ work/results/mixers_speed.json: "rows" of all engines, and "fastest", the fastes
 import tempfile
 from pathlib import Path
 
-from contenders import eager, export_quietly, network, ours_contender, random_images
+from contenders import eager, export_quietly, network, ours, random_images
 from turns import Contender, Record, chosen, in_turn, options, prepare
 
 from paddle_fasternet.benchmark import count_macs, count_parameters
@@ -21,14 +21,21 @@ SETTINGS = {"32": dict(size=32, batch=64, num_classes=10, patch_size=2),
 MIXERS = {"PConv": "pconv", "DWConv": "dwconv", "grouped": "gconv", "dense": "conv", "identity": "identity"}
 
 
-def contenders(arguments, folder, label, precision, batch, size):
-    """{"engine, mixer": Contender} of one network: Paddle's layers, and every engine on its exported folder."""
-    found = {}
-    for engine in ENGINES:
-        if engine == "eager" and precision == "fp32":
-            found[f"eager, {label}"] = Contender(eager, batch, dict(batch=batch, size=size, **arguments))
-        elif engine != "eager" and precision in offered(engine):
-            found[f"{engine}, {label}"] = ours_contender(folder, engine, precision, batch, size)
+def contenders(arguments, label, precision, batch, size, folder=None):
+    """{"engine, label": Contender} of one network: Paddle's layers, and every engine.
+
+    Args:
+        arguments: of ``contenders.network``.
+        label: what it is called.
+        precision, batch, size: of the engine and the input.
+        folder: of its exported files, which int8 needs.
+    """
+    shape = dict(batch=batch, size=size)
+    source = {"folder": str(folder)} if folder else arguments
+    found = {f"{engine}, {label}": ours(engine, precision, **shape, **source)
+             for engine in ENGINES if engine != "eager" and precision in offered(engine)}
+    if precision == "fp32":
+        return {f"eager, {label}": Contender(eager, batch, {**shape, **arguments}), **found}
     return found
 
 
@@ -48,33 +55,30 @@ def fastest(rows):
     return list(best.values())
 
 
-def measure(networks, batch, size, pace, folder):
-    """Time networks in Paddle's layers, Paddle Inference and the fastest engine, in fp32.
+def measure(networks, batch, size, pace):
+    """Time networks in Paddle's layers, in Paddle Inference and in the fastest engine, in fp32.
 
     Args:
         networks: {label: arguments of ``contenders.network``, such as {"run": folder of a run}}.
         batch, size: of the input.
         pace: what ``turns.in_turn`` takes.
-        folder: for the exported files; a new one for each size.
 
     Returns:
-        {"Paddle eager" | "Paddle Inference" | "fastest engine": rows, with "network" and "engine"}.
+        {"Paddle eager" | "Paddle Inference" | "fastest engine": rows as ``compare_networks`` has them, and "engine"}.
     """
-    found = {}
-    for number, (label, arguments) in enumerate(networks.items()):
-        model, files = network(**arguments), Path(folder, str(number))
-        if not files.exists():
-            export_quietly(model, files, size, model.head.weight.shape[1])
-        found.update({name: (each, label, count_parameters(model), count_macs(model, size))
-                      for name, each in contenders(arguments, files, label, "fp32", batch, size).items()})
-    measured = in_turn({name: each for name, (each, *_) in found.items()}, **pace)
-    rows = []
-    for row in measured.rows(setting=f"{size}", precision="fp32"):
-        _, label, parameters, macs = found[row["contender"]]
-        rows.append({**row, "network": label, "mixer": label, "engine": row["contender"].split(", ")[0],
-                     "parameters": parameters, "macs": macs})
-    return {"Paddle eager": [row for row in rows if row["engine"] == "eager"],
-            "Paddle Inference": [row for row in rows if row["engine"] == "paddle"], "fastest engine": fastest(rows)}
+    shape, panels = dict(batch=batch, size=size), {}
+    sizes = {label: {"network": label, "image_size": size, "parameters": count_parameters(model),
+                     "macs": count_macs(model, size)}
+             for label, model in ((label, network(**arguments)) for label, arguments in networks.items())}
+    for title, engine in (("Paddle eager", "eager"), ("Paddle Inference", "paddle"), ("fastest engine", "auto")):
+        measured = in_turn({
+            label: Contender(eager, batch, {**shape, **arguments}) if engine == "eager" else ours(
+                engine, "fp32", **shape, **arguments) for label, arguments in networks.items()}, **pace)
+        measured.check()
+        panels[title] = [{**sizes[label], "engine": measured.facts.get(label, engine), **timing.to_dict(),
+                          "macs_per_second": round(batch * sizes[label]["macs"] / timing.median)}
+                         for label, timing in measured.timings.items()]
+    return panels
 
 
 def main():
@@ -103,8 +107,8 @@ def main():
                                formats=("paddle", "onnx"))
             for precision in given.precisions:
                 found = {name: each for label in labels for name, each in contenders(
-                    {"mixer": MIXERS[label], **shape}, Path(temporary, setting, label), label, precision, batch,
-                    size).items()}
+                    {"mixer": MIXERS[label], **shape}, label, precision, batch, size,
+                    Path(temporary, setting, label)).items()}
                 record.add("rows", in_turn(found, **given.pace), setting=setting, precision=precision)
     rows = [split(row) for row in record.content["rows"]]
     record.finish(rows=rows, fastest=fastest(rows))

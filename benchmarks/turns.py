@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,10 @@ FOLDER = Path(__file__).parent
 TORCH = str(FOLDER.parent / "research" / "torch_fasternet.py")
 PATHS = {"--out": [], "--data": ["--data", "FOLDER"],
          "--data-file": ["--data-file", "CIFAR10.tar.gz"], "--torch-python": ["--torch-python", "PYTHON"]}
+
+
+# a process group of its own: it stops whole, and the system ends it where this process is killed
+GROUP = {"process_group": 0} if sys.version_info >= (3, 11) else {"preexec_fn": os.setpgrp}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Process:
              json.dumps(contender.arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
             env={**os.environ, "OMP_NUM_THREADS": str(THREADS), "GLOG_minloglevel": "2", **contender.environment},
-            preexec_fn=os.setpgrp)  # a group of its own: it stops whole, and ends where this process is killed
+            **GROUP)
         try:
             self.said = json.loads(self._answer())
         except BaseException:
@@ -124,12 +129,17 @@ class Measured:
     versions: dict
     refused: dict
 
+    def check(self):
+        """RuntimeError where a contender failed."""
+        if self.refused:
+            raise RuntimeError("; ".join(f"{name}: {why}" for name, why in self.refused.items()))
+
     def rows(self, **columns):
         """A dict for each contender: ``columns``, its name, the Timing's values."""
         return [{**columns, "contender": name, **timing.to_dict()} for name, timing in self.timings.items()]
 
 
-def in_turn(contenders, turns=5, calls=3, seconds=0.3, warmup=1):
+def in_turn(contenders, turns=5, calls=3, seconds=0.3, warmup=1, limit=None):
     """Time contenders, each in its own process, over ``turns`` turns of each after one that does not count.
 
     Args:
@@ -137,6 +147,7 @@ def in_turn(contenders, turns=5, calls=3, seconds=0.3, warmup=1):
         turns: turns that count.
         calls, seconds: a turn has at least so many timed calls, and takes at least so long.
         warmup: untimed calls at the beginning of a turn: they wake the threads and fill the caches.
+        limit: seconds after which no further turn begins, counted from the first; one always counts.
     """
     processes, refused = {}, {}
     values = {name: [] for name in contenders}
@@ -146,7 +157,10 @@ def in_turn(contenders, turns=5, calls=3, seconds=0.3, warmup=1):
                 processes[name] = Process(contender)
             except RuntimeError as error:
                 refused[name] = str(error)
+        begun = time.perf_counter()
         for turn in range(-1, turns):
+            if turn > 0 and limit is not None and time.perf_counter() - begun > limit:
+                break
             for name, process in list(processes.items()):
                 try:
                     found = process.ask({"calls": calls, "seconds": seconds, "warmup": warmup})

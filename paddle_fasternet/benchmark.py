@@ -51,7 +51,7 @@ def _synchronize():
         paddle.device.synchronize()
 
 
-def time_in_turn(calls, images, repeats=20, warmup=3, pause=0.0):
+def time_in_turn(calls, images, repeats=20, warmup=3, pause=0.0, seconds=None):
     """Time several functions in turn, so that a slow moment of the machine meets all of them alike.
 
     Args:
@@ -60,30 +60,37 @@ def time_in_turn(calls, images, repeats=20, warmup=3, pause=0.0):
         repeats, warmup: timed and untimed calls of each.
         pause: seconds of rest and an untimed call before each timed one. For contenders with threads of their own:
             those of the one before spin on for a while (0.2 s in Paddle) and would slow down the next.
+        seconds: bound for slow functions: after a quarter of it no further untimed turn begins, after all of it no
+            further timed one. One of each kind always takes place. None: no bound.
 
     Returns:
-        {name: Timing}.
+        {name: Timing}; ``repeats`` says how many calls were timed.
     """
     check_number("repeats", repeats, low=1, integer=True)
     check_number("warmup", warmup, low=0, integer=True)
     check_number("pause", pause, low=0)
-    seconds = {name: [] for name in calls}
-    for turn in range(warmup + repeats):
-        for name, call in calls.items():
-            if pause:
-                time.sleep(pause)
+    if seconds is not None:
+        check_number("seconds", seconds, low=0)
+    begun, found = time.perf_counter(), {name: [] for name in calls}
+    for timed, turns, share in ((False, warmup, 0.25), (True, repeats, 1)):
+        for turn in range(turns):
+            if turn and seconds is not None and time.perf_counter() - begun >= share * seconds:
+                break
+            for name, call in calls.items():
+                if pause:
+                    time.sleep(pause)
+                    call()
+                _synchronize()
+                start = time.perf_counter()
                 call()
-            _synchronize()
-            start = time.perf_counter()
-            call()
-            _synchronize()
-            if turn >= warmup:
-                seconds[name].append(time.perf_counter() - start)
-    quartiles = {name: np.percentile(values, (25, 50, 75)).tolist() for name, values in seconds.items()}
-    return {name: Timing(median, low, high, repeats, images) for name, (low, median, high) in quartiles.items()}
+                _synchronize()
+                if timed:
+                    found[name].append(time.perf_counter() - start)
+    quartiles = {name: np.percentile(values, (50, 25, 75)).tolist() for name, values in found.items()}
+    return {name: Timing(*values, len(found[name]), images) for name, values in quartiles.items()}
 
 
-def measure_speed(model, preprocess, images, repeats=20, warmup=3):
+def measure_speed(model, preprocess, images, repeats=20, warmup=3, seconds=None):
     """Time a network in evaluation mode.
 
     Args:
@@ -91,6 +98,7 @@ def measure_speed(model, preprocess, images, repeats=20, warmup=3):
         preprocess: an ``Augment`` that makes its input.
         images: uint8 [N, C, H, W], the batch.
         repeats, warmup: timed and untimed calls of each.
+        seconds: bound for a slow network, see ``time_in_turn``; a quarter of it is for "latency".
 
     Returns:
         {"latency": Timing of the forward pass on one image, "throughput": of that on the batch, "pipeline": of the way
@@ -102,8 +110,11 @@ def measure_speed(model, preprocess, images, repeats=20, warmup=3):
         return model(paddle.to_tensor(preprocess(images, None, None)[0])).argmax(1).numpy()
 
     with evaluating(model), paddle.no_grad():
-        both = time_in_turn({"throughput": lambda: model(x), "pipeline": classify}, len(images), repeats, warmup)
-        return {**time_in_turn({"latency": lambda: model(x[:1])}, 1, repeats, warmup), **both}
+        both = time_in_turn({"throughput": lambda: model(x), "pipeline": classify}, len(images), repeats, warmup,
+                            seconds=None if seconds is None else 0.75 * seconds)
+        one = time_in_turn({"latency": lambda: model(x[:1])}, 1, repeats, warmup,
+                           seconds=None if seconds is None else 0.25 * seconds)
+        return {**one, **both}
 
 
 def compare_networks(networks, batch_size=1, repeats=20, warmup=3, make_call=None):

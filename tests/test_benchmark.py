@@ -29,6 +29,18 @@ def test_time_in_turn_takes_turns_and_medians():
     assert 0.01 <= timings["b"].median < 0.1 and timings["b"].images_per_second == 4 / timings["b"].median
 
 
+def test_seconds_bound_what_a_slow_function_takes():
+    def slow():
+        time.sleep(0.02)
+    begun = time.perf_counter()
+    timing = time_in_turn({"a": slow}, 1, repeats=1000, warmup=1000, seconds=0.2)["a"]
+    assert 0.2 <= time.perf_counter() - begun < 1 and 1 < timing.repeats < 10
+    assert time_in_turn({"a": slow}, 1, repeats=5, warmup=5, seconds=0)["a"].repeats == 1
+    assert time_in_turn({"a": slow}, 1, repeats=3, warmup=0, seconds=60)["a"].repeats == 3
+    with pytest.raises(ValueError, match="seconds=-1"):
+        time_in_turn({"a": slow}, 1, seconds=-1)
+
+
 def test_timing_prints_median_and_quartiles():
     assert str(Timing(0.5, 0.4, 0.8, 9, 100)) == "200 images/s (quartiles 125 to 250), 500.00 ms for 100"
     assert Timing(0.5, 0.4, 0.8, 9, 100).to_dict()["images_per_second"] == 200

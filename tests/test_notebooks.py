@@ -1,11 +1,20 @@
 """The notebooks as they are committed; `make notebooks` runs them."""
 import ast
 import json
+import os
 import re
+import subprocess
+import sys
+import types
+import zlib
 from pathlib import Path
 
 import pytest
 from run_notebooks import NOTEBOOKS, WIDGET, complaints, outputs, tidy
+
+from paddle_fasternet import TrainConfig, load_dataset, load_run
+from paddle_fasternet.deploy.processor import default_threads
+from paddle_fasternet.weights import CIFAR10_RUN
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
@@ -17,6 +26,13 @@ MACHINE_PATH = re.compile(r"(?<![\w./])/(?:work|tmp|root|home|mnt|usr|opt|Users)
 @pytest.fixture(params=NOTEBOOKS)
 def name(request):
     return request.param
+
+
+@pytest.fixture
+def prepare(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import prepare
+    return prepare
 
 
 @pytest.fixture
@@ -38,7 +54,7 @@ def test_parameters(name, notebook):
     tree = ast.parse("".join(tagged[0]["source"])).body
     assert all(isinstance(statement, ast.Assign) for statement in tree)
     named = {statement.targets[0].id: statement.value for statement in tree}
-    assert {"data", "out_dir", "quick"} <= set(named) and named["quick"].value is False
+    assert {"data", "data_file", "out_dir", "quick"} <= set(named) and named["quick"].value is False
     if name in ("FasterNet", "DWConv", "Compare"):
         assert {"recipe", "model", "epochs", "image_size"} <= set(named)
 
@@ -88,6 +104,74 @@ def test_one_road_for_two_mixers():
     code, prose = ([pair for pair in zip(cells(ours, kind), cells(theirs, kind)) if pair[0] != pair[1]]
                    for kind in ("code", "markdown"))
     assert len(code) == 1 and code[0][0].replace('"pconv"', '"dwconv"', 1) == code[0][1] and len(prose) == 2
+
+
+@pytest.mark.parametrize("name", ["FasterNet", "DWConv", "Compare"], indirect=True)
+def test_other_settings_and_other_data_get_a_folder_of_their_own(notebook, tiny_set):
+    lines = [line for cell in cells(notebook, "code") for line in cell.splitlines() if "crc32" in line or "08x" in line]
+    found = set()
+    for config in (TrainConfig(), TrainConfig(epochs=3)):
+        for train in (tiny_set, tiny_set[:20]):
+            names = {"zlib": zlib, "Path": Path, "config": config, "configs": {("pconv", 0): config}, "train": train,
+                     "mixer": "pconv", "seed": 0, "out_dir": "", "out": Path(), "quick": False}
+            exec("\n".join(lines), names)
+            found.add(names.get("folder") or names["folders"]["pconv", 0])
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("name", ["Explain", "Deploy"], indirect=True)
+def test_a_run_is_never_swapped_for_another_network(notebook, tmp_path):
+    """With data of other classes than the run's: the given run leads to an error, the shipped one to a training."""
+    cell, = (text for text in cells(notebook, "code") if "run_folder and" in text)
+    trained = []
+
+    def fit(config, train, test, folder, **_):
+        trained.append(train.class_names)
+        raise InterruptedError
+
+    library = types.SimpleNamespace(load_run=load_run, load_dataset=load_dataset, TrainConfig=TrainConfig, fit=fit)
+    given = {"pf": library, "CIFAR10_RUN": CIFAR10_RUN, "data": "digits", "data_file": "", "out": tmp_path}
+    with pytest.raises(ValueError, match="the run has other classes than digits.*'airplane'"):
+        exec(cell, {**given, "run_folder": str(CIFAR10_RUN)})
+    assert not trained
+    with pytest.raises(InterruptedError):
+        exec(cell, {**given, "run_folder": ""})
+    assert trained == [load_dataset("digits")[0].class_names]
+
+
+def test_an_old_python_is_told_what_to_choose(prepare):
+    for version in ((3, 7), (2, 7)):
+        said = prepare.too_old(version)
+        assert "AI Studio" in said and "Python 3.10" in said and CHINESE.search(said) and ".".join(
+            map(str, version)) in said
+    assert not prepare.too_old((3, 9)) and not prepare.too_old((3, 14))
+    # it is read by such a Python before it can say so: nothing newer than Python 3.7's grammar
+    ast.parse((FOLDER / "prepare.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+
+
+def test_installing_leaves_what_a_paddle_stands_on(prepare, monkeypatch, tmp_path):
+    here = {"numpy": "1.26.4", "opencv-python": "4.5.5.64", "paddlepaddle-gpu": "2.6.2", "tqdm": "4.66"}
+    assert prepare.constraints(here) == ["numpy==1.26.4", "opencv-python==4.5.5.64", "paddlepaddle-gpu==2.6.2"]
+    needs = ["numpy<2.4,>=1.22", "opencv-python-headless>=4.5", "tqdm>=4.60", "scikit_learn>=1.0",
+             'onnx>=1.14; extra == "deploy"', "paddlepaddle>=2.6; extra == 'cpu'"]
+    assert prepare.wanted(needs, [], here) == ["scikit_learn>=1.0"]
+    assert prepare.wanted(needs, ["deploy"], {}) == [*needs[:4], "onnx>=1.14"]
+    asked = []
+    monkeypatch.setattr(prepare, "pip", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(prepare, "list_installed", lambda: here)
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: needs)
+    prepare.install(["deploy"])
+    assert asked[0] == ("--no-deps", "-e", str(ROOT))
+    assert asked[1][0] == "-c" and asked[1][2:] == ("scikit_learn>=1.0", "onnx>=1.14")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    prepare.install(["deploy"])
+    assert asked[2:] == [("-e", f"{ROOT}[cpu,deploy]")]
+
+
+def test_preparing_gives_the_cores_of_this_container(prepare):
+    done = subprocess.run([sys.executable, "prepare.py"], cwd=FOLDER, text=True, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "7"})
+    assert done.returncode == 0 and done.stdout == f"{default_threads()}\n", done.stderr
 
 
 def test_first_screen_of_the_readmes_shows_a_picture_of_the_notebooks():
