@@ -89,7 +89,7 @@ def main():
     missing = ["paddle_fasternet", "paddle", *(["openvino", "onnxruntime"] if "deploy" in extras else [])]
     if not all(map(importlib.util.find_spec, missing)):
         install(extras)
-    code = "from paddle_fasternet.deploy.processor import default_threads; print(default_threads())"
+    code = "from paddle_fasternet.native.cpu import default_threads; print(default_threads())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     print(found.stderr if found.returncode else found.stdout.strip())
     return found.returncode

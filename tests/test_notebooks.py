@@ -13,7 +13,7 @@ import pytest
 from run_notebooks import NOTEBOOKS, WIDGET, complaints, outputs, tidy
 
 from paddle_fasternet import TrainConfig, load_dataset, load_run
-from paddle_fasternet.deploy.processor import default_threads
+from paddle_fasternet.native.cpu import default_threads
 from paddle_fasternet.weights import CIFAR10_RUN
 
 ROOT = Path(__file__).resolve().parents[1]
