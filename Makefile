@@ -50,6 +50,13 @@ if [ -n "$$(echo $$missing)" ]; then \
 fi
 endef
 
+# What the extras of setup.py ask for. (pip install -e ".[extra]" would compile the C++ once more each time.)
+define EXTRAS
+@needs=$$($(1)/bin/python -c "import importlib.metadata as m, re; print(*(need.split(';')[0] \
+  for need in m.requires('paddle_fasternet') for extra in re.findall(r'extra == .(\w+)', need) \
+  if extra in '$(2)'.split()), sep='\n')") && echo "$$needs" | $(1)/bin/pip install -q -r /dev/stdin
+endef
+
 # A Paddle that is there already (the GPU build of a notebook service, say) is used as it is.
 $(VENV)/bin/pip:
 	$(SYSTEM)
@@ -60,11 +67,11 @@ $(VENV)/demo.ready: $(VENV)/bin/pip setup.py $(NATIVE)
 	touch $@
 
 $(VENV)/test.ready: $(VENV)/demo.ready
-	$(VENV)/bin/pip install -q -e ".[dev,deploy,app]"
+	$(call EXTRAS,$(VENV),dev deploy app)
 	touch $@
 
 $(VENV)/notebooks.ready: $(VENV)/test.ready
-	$(VENV)/bin/pip install -q -e ".[notebooks]"
+	$(call EXTRAS,$(VENV),notebooks)
 	touch $@
 
 # The wheel brings a package named tests along, which must not stand before anybody's own.
@@ -74,7 +81,7 @@ $(1)/bin/python -c "import importlib.metadata as m, shutil; shutil.rmtree(m.dist
 endef
 
 $(VENV)/interpretdl.ready: $(VENV)/demo.ready
-	$(VENV)/bin/pip install -q -e ".[interpretdl]"
+	$(call EXTRAS,$(VENV),interpretdl)
 	$(call INTERPRETDL,$(VENV))
 	touch $@
 
