@@ -16,16 +16,48 @@ from .deploy import Predictor, start_fastest
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What ``evaluate`` found: mean cross-entropy, share of right answers, and probabilities float32 [N, K]."""
+    """What ``evaluate`` found.
+
+    Attributes:
+        loss: mean cross-entropy.
+        accuracy: share of right predictions.
+        probabilities: float32 [N, K].
+        labels: the true ones, int64 [N].
+        class_names: the K names.
+    """
 
     loss: float
     accuracy: float
     probabilities: np.ndarray
+    labels: np.ndarray = None
+    class_names: tuple = ()
 
     @property
     def predicted(self):
         """The most likely label of each image, int64 [N]."""
         return self.probabilities.argmax(1)
+
+    @property
+    def top5(self):
+        """Share of the images whose true class is among the five likeliest."""
+        own = self.probabilities[np.arange(len(self.labels)), self.labels]
+        return float(((self.probabilities > own[:, None]).sum(1) < 5).mean())
+
+    def per_class(self):
+        """A dict for each class: "class", "images", "precision", "recall", "f1"; 0 where nothing defines a share."""
+        rows = []
+        for label, name in enumerate(self.class_names):
+            true, predicted = self.labels == label, self.predicted == label
+            both = int((true & predicted).sum())
+            precision, recall = (both / max(int(part.sum()), 1) for part in (predicted, true))
+            rows.append({"class": name, "images": int(true.sum()), "precision": precision, "recall": recall,
+                         "f1": 2 * precision * recall / max(precision + recall, 1e-12)})
+        return rows
+
+    def surest_mistakes(self, count=16):
+        """Numbers of the wrongly predicted images, int64 [at most count], the surest wrong prediction first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        return wrong[np.argsort(-self.probabilities[wrong].max(1), kind="stable")][:count]
 
 
 def evaluate(model, images, preprocess=None, batch_size=256, progress=False, flips=False, threads=None):
@@ -79,7 +111,8 @@ def _evaluate_layers(network, images, preprocess, batch_size, progress, flips):
     logits = paddle.concat(logits)
     probabilities = F.softmax(logits).numpy()
     return Evaluation(float(F.cross_entropy(logits, paddle.to_tensor(images.labels))),
-                      float((probabilities.argmax(1) == images.labels).mean()), probabilities)
+                      float((probabilities.argmax(1) == images.labels).mean()), probabilities, images.labels,
+                      images.class_names)
 
 
 def _evaluate_function(function, classes, images, progress, flips):
@@ -91,7 +124,8 @@ def _evaluate_function(function, classes, images, progress, flips):
         probabilities = (product / product.sum(1, keepdims=True)).astype(np.float32)
     own = probabilities[np.arange(len(images)), images.labels]
     return Evaluation(float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),
-                      float((probabilities.argmax(1) == images.labels).mean()), probabilities)
+                      float((probabilities.argmax(1) == images.labels).mean()), probabilities, images.labels,
+                      images.class_names)
 
 
 def _check_classes(shape, classes):

@@ -1,4 +1,5 @@
 """``paddle-fasternet predict | explain``."""
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +9,22 @@ from .._check import check_choice, check_number
 from .._files import make_folder
 from ..data import read_image
 from ..data.augment import resize
+from ..data.scan import pictures
 from ..deploy import Predictor
 from ..explain import METHODS, LimeExplainer, plot_explanations
 from ..training import load_run
+from .answers import check_answers, write_answers
 from .options import add_engine, add_run, find_run, open_predictor
 
 
 def add_commands(add):
     """Describe the commands of this module to the parser."""
     predict = add("predict", _predict, "Name what is in image files.")
-    predict.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    predict.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
     add_run(predict)
     add_engine(predict)
+    predict.add_argument("--out", default=None, metavar="FILE", help="write the answers to this file, .csv or .json, "
+                                                                     "instead of showing them")
     predict.add_argument("--top", type=int, default=3, help="how many classes to print (default: %(default)s)")
 
     explanation = add("explain", _explain, "Draw what in an image speaks for a class, and what against it.")
@@ -39,10 +44,26 @@ def add_commands(add):
 
 def _predict(options):
     top = check_number("top", options.top, low=1, integer=True)
+    out = check_answers(options.out)
     predictor = open_predictor(options, find_run(options))
-    for path, probabilities in zip(options.images, predictor(options.images, progress=len(options.images) > 32)):
-        best = probabilities.argsort()[::-1][:top]
-        print(f"{path}: " + ", ".join(f"{predictor.class_names[i]} {probabilities[i]:.1%}" for i in best))
+    files = [file for image in options.images for file in _files(image)]
+    answers = predictor.classify(files, top, progress=len(files) > 32)
+    if out:
+        write_answers(out, files, answers)
+        print(f"{len(files):,} images classified; written to {out}")
+        return
+    for file, answer in zip(files, answers):
+        print(f"{file}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in answer))
+
+
+def _files(image):
+    """The pictures in a folder and below it; a file itself."""
+    if not os.path.isdir(image):
+        return [image]
+    found = pictures(image)
+    if not found:
+        raise ValueError(f"{image}: there are no pictures in this folder")
+    return found
 
 
 def _explain(options):

@@ -1,4 +1,5 @@
 """Options that several commands have, and what they stand for."""
+import unicodedata
 from pathlib import Path
 
 from ..data import is_recorded, list_datasets, load_dataset, load_known, load_recorded
@@ -42,6 +43,12 @@ def load_data(options, run, class_names, parts=("train", "val")):
     if not options.data or is_recorded(data, options.data):
         return load_recorded(data, options.data, parts)
     return load_known(options.data, class_names, parts)
+
+
+def display_width(text):
+    """Columns of a terminal that a text takes: Chinese characters take two."""
+    return sum(0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+               for character in text)
 
 
 def find_run(options):

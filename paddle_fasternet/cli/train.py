@@ -7,11 +7,12 @@ from .._files import make_folder
 from ..data import AUGMENTATIONS, DATASETS, load_dataset
 from ..deploy import Predictor
 from ..training import RECIPES, TrainConfig, evaluate, fit, load_run
-from .options import add_data, add_engine, add_run, find_run, load_data, open_predictor
+from .options import add_data, add_engine, add_run, display_width, find_run, load_data, open_predictor
 from .speed import measure, print_speed
 
 # What a first look takes: about two minutes on two cores.
 _DEMO_IMAGES = 30_000
+_CLASSES_SHOWN = 30
 
 
 def add_commands(add):
@@ -100,14 +101,31 @@ def _evaluate_and_draw(predictor, test, out, flips):
     result = evaluate(predictor, test, progress=True, flips=flips)
     print(f"accuracy {result.accuracy:.2%} on {len(test):,} test images, cross-entropy {result.loss:.4f} "
           f"({predictor.engine}, {predictor.precision})")
+    _print_classes(result)
     plots.save_figure(folder / "confusion.png", plots.plot_confusion, test.labels, result.predicted, test.class_names)
     plots.save_figure(folder / "class_accuracy.png", plots.plot_class_accuracy, test.labels, result.predicted,
                       test.class_names)
     shown = result.predicted[:32]
     plots.save_figure(folder / "predictions.png", plots.show_images, test, 4, 8,
                       pred=[test.class_names[label] for label in shown])
-    print("pictures: " + ", ".join(str(folder / name)
-                                   for name in ("predictions.png", "confusion.png", "class_accuracy.png")))
+    plots.save_figure(folder / "top_losses.png", plots.plot_top_losses, test, result)
+    print("pictures: " + ", ".join(str(folder / name) for name in ("predictions.png", "top_losses.png",
+                                                                   "confusion.png", "class_accuracy.png")))
+
+
+def _print_classes(result):
+    """Precision, recall and F1 of each class; of many classes, those with the lowest F1."""
+    rows = result.per_class()
+    if len(rows) > 5:
+        print(f"the true class is among the five likeliest for {result.top5:.2%}")
+    shown = rows if len(rows) <= _CLASSES_SHOWN else sorted(rows, key=lambda row: row["f1"])[:_CLASSES_SHOWN]
+    if len(shown) < len(rows):
+        print(f"the {len(shown)} of {len(rows)} classes with the lowest F1:")
+    width = max(map(display_width, ["class", *(row["class"] for row in shown)]))
+    print(f"{'class'.ljust(width)}  images  precision  recall      F1")
+    for row in shown:
+        name = row["class"] + " " * (width - display_width(row["class"]))
+        print(f"{name}  {row['images']:6,}  {row['precision']:9.1%}  {row['recall']:6.1%}  {row['f1']:6.1%}")
 
 
 def _demo(options):

@@ -103,6 +103,17 @@ class Predictor:
                 for future in ahead:
                     future.cancel()
 
+    def classify(self, images, k=5, progress=False):
+        """The k likeliest classes of each image, likeliest first: a list of lists of (name, probability).
+
+        Args:
+            images, progress: as for the predictor itself.
+            k: how many classes; fewer where the network has fewer.
+        """
+        k = check_number("k", k, low=1, integer=True)
+        return [[(self.class_names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:k]]
+                for row in self(images, progress)]
+
     def logits(self, x):
         """Logits float32 [N, K] of a normalised batch, float32 [N, C, S, S] as array or tensor."""
         if isinstance(x, paddle.Tensor):

@@ -5,7 +5,7 @@ from .._check import check_number
 from ..data.imageset import Images
 from .style import INK, RIGHT, TRAIN, VAL, WRONG, new_figure, plain
 
-_SHOWN = 256  # side in pixels of a picture of a folder in a figure
+SHOWN = 256  # side in pixels of a picture of a folder in a figure
 
 
 def show_images(imgs, num_rows, num_cols, pred=None, gt=None, scale=1.5, figure=None):
@@ -30,7 +30,7 @@ def show_images(imgs, num_rows, num_cols, pred=None, gt=None, scale=1.5, figure=
     if isinstance(imgs, Images):
         imgs = imgs[:num_rows * num_cols]
         gt = [imgs.class_names[label] for label in imgs.labels] if gt is None else gt
-        imgs = imgs.pixels(slice(None), _SHOWN)
+        imgs = imgs.pixels(slice(None), SHOWN)
     names = [None if values is None else [str(value) for value in values] for values in (pred, gt)]
     shown = min(len(imgs), num_rows * num_cols)
     for argument, values in zip(("pred", "gt"), names):

@@ -36,6 +36,38 @@ def plot_history(history, figure=None):
     return axes
 
 
+def plot_histories(runs, figure=None):
+    """Draw the loss and the accuracy of several runs on common axes: validation as lines, training as dashes.
+
+    Args:
+        runs: {name: ``History``}, or what ``load_run`` returned.
+
+    Raises:
+        ValueError: there is no run, or one without an epoch.
+    """
+    runs = {name: getattr(run, "history", run) for name, run in runs.items()}
+    empty = [name for name, history in runs.items() if not history.epochs]
+    if not runs or empty:
+        raise ValueError(f"runs={empty or {}} must have at least one epoch each")
+    axes = new_figure(figure, 11.5, 4.2).subplots(1, 2)
+    for number, (name, history) in enumerate(runs.items()):
+        epochs = [epoch["epoch"] for epoch in history.epochs]
+        for ax, quantity in zip(axes, ("loss", "acc")):
+            for part, style in (("train", "--"), ("val", "-")):
+                ax.plot(epochs, [epoch[f"{part}_{quantity}"] for epoch in history.epochs], style, color=f"C{number}",
+                        linewidth=1.8 if part == "val" else 1, alpha=1 if part == "val" else 0.6,
+                        marker="o" if len(epochs) == 1 else None, markersize=4, label=name if part == "val" else None)
+    for ax, label in zip(axes, ("cross-entropy", "accuracy")):
+        ax.set_xlabel("epochs")
+        ax.set_ylabel(label)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        plain(ax)
+    axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), alignment="left",
+                   title="validation; dashed: training")
+    return axes
+
+
 def plot_accuracy(runs, figure=None):
     """Draw validation accuracy over epochs and over seconds of training: means over seeds, from lowest to highest.
 

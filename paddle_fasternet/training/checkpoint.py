@@ -45,7 +45,7 @@ class Run:
 
 
 WEIGHTS = tuple(f"{name}_model{suffix}" for name in ("best", "final") for suffix in (".pdparams", ".pdopt"))
-PICTURES = ("learning_curve.png", "predictions.png", "confusion.png", "class_accuracy.png")
+PICTURES = ("learning_curve.png", "predictions.png", "top_losses.png", "confusion.png", "class_accuracy.png")
 # Written in turn, so that a good one is there whatever happens to the other
 CHECKPOINTS = ("resume_a.pdparams", "resume_b.pdparams")
 # What a folder is when a training begins

@@ -2,9 +2,9 @@
 from .convert import convert
 from .load import LoadReport, load_weights
 from .names import TARGETS
-from .pretrained import CIFAR10_RUN, bundle_of, find_pretrained, load_pretrained, shipped_arguments
+from .pretrained import CIFAR10_RUN, bundle_of, load_pretrained, shipped_arguments
 from .read import read_weights
 from .write import save_weights
 
-__all__ = ["CIFAR10_RUN", "TARGETS", "LoadReport", "bundle_of", "convert", "find_pretrained", "load_pretrained",
-           "load_weights", "read_weights", "save_weights", "shipped_arguments"]
+__all__ = ["CIFAR10_RUN", "TARGETS", "LoadReport", "bundle_of", "convert", "load_pretrained", "load_weights",
+           "read_weights", "save_weights", "shipped_arguments"]

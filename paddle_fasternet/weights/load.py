@@ -98,11 +98,8 @@ def load_weights(model, path, strict=True):
     return report
 
 
-def match_weights(model, path, adapt=None):
-    """(report, values): what a load would do, and the pairs (parameter, new value) for it. Changes nothing.
-
-    adapt: a function (array of the file, the model's shape) -> array; it may fit the one to the other.
-    """
+def match_weights(model, path):
+    """(report, values): what a load would do, and the pairs (parameter, new value) for it. Changes nothing."""
     arrays, nest = read_nested(path)
     path = os.fspath(path)
     try:
@@ -116,7 +113,6 @@ def match_weights(model, path, adapt=None):
             report.missing.append(name)
             continue
         array = widen(arrays.pop(name))
-        array = adapt(array, list(parameter.shape)) if adapt else array
         theirs, ours = list(array.shape), list(parameter.shape)
         if theirs == ours and not np.issubdtype(array.dtype, np.floating):
             theirs, ours = str(array.dtype), str(parameter.dtype).replace("paddle.", "")

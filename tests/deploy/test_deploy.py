@@ -583,3 +583,15 @@ def test_an_engine_with_nothing_to_run_says_why(folder, tmp_path):
     export(folder[1], tmp_path / "paddle", 16, formats="paddle", progress=False)
     with pytest.raises(ValueError, match="has no model.onnx; export with formats="):
         Predictor(tmp_path / "paddle", "onnxruntime")
+
+
+def test_classify_gives_names_and_probabilities(folder):
+    predictor = Predictor(folder[0], "paddle", "fp32")
+    images = pictures(5, 40)
+    probabilities = predictor(images)
+    for found, row in zip(predictor.classify(images, k=2), probabilities):
+        assert [name for name, _ in found] == [predictor.class_names[i] for i in np.argsort(-row)[:2]]
+        assert [value for _, value in found] == sorted(map(float, row), reverse=True)[:2]
+    assert len(predictor.classify(images[0], k=99)[0]) == len(predictor.class_names)
+    with pytest.raises(ValueError, match="k=0"):
+        predictor.classify(images, k=0)

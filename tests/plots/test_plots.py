@@ -151,3 +151,20 @@ def test_tradeoff():
 
 def test_shares_in_words():
     assert plots.describe_shares([0.9]) == "90.00 %" and plots.describe_shares([0.9, 0.92]) == "91.00 ± 1.41 % (n=2)"
+
+
+def test_curves_of_several_runs_in_one_figure(tmp_path):
+    from paddle_fasternet import History
+    histories = {}
+    for name, count in (("short", 1), ("long", 4)):
+        histories[name] = History()
+        for epoch in range(count):
+            histories[name].epochs.append({"epoch": epoch + 1, "train_loss": 2 - epoch / 4, "train_acc": epoch / 4,
+                                           "val_loss": 1.5, "val_acc": epoch / 8})
+    loss, accuracy = plots.plot_histories(histories)
+    assert [line.get_xdata().tolist() for line in loss.lines] == [[1], [1], [1, 2, 3, 4], [1, 2, 3, 4]]
+    assert accuracy.lines[3].get_ydata().tolist() == [0, 0.125, 0.25, 0.375]
+    assert [text.get_text() for text in accuracy.get_legend().get_texts()] == ["short", "long"]
+    for runs in ({}, {"empty": History()}):
+        with pytest.raises(ValueError, match="must have at least one epoch"):
+            plots.plot_histories(runs)
