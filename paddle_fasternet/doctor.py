@@ -32,8 +32,8 @@ def describe():
         yield f"  {name} {_version(name)}" if name else f"  {names[0]} is MISSING: pip install {names[0]}"
     for name, use in _OPTIONAL.items():
         yield f"  {name} {_version(name) or 'not installed'} ({use})"
-    for engine in deploy.ENGINES:
-        yield f"  engine {engine}: {', '.join(deploy.offered(engine)) or deploy.engines.why_not(engine)}"
+    for name, engine in deploy.ENGINES.items():
+        yield f"  engine {name}: {', '.join(engine.offered()) or engine.why_not_here()}"
     yield f"  training kernels: {', '.join(training.native.kinds()) or library.why_not()}"
     try:
         yield f"  CIFAR-10: {find_cifar10(None) or 'not on this machine, would be downloaded'}"
@@ -54,9 +54,9 @@ def check(folder):
     folder = Path(folder)
     steps = {"train": lambda: _train(folder / "run"),
              "export": lambda: _export(folder / "run", folder / "export"),
-             **{f"predict with {engine}": lambda engine=engine: _predict(training.load_run(folder / "run"), engine)
-                for engine in deploy.ENGINES if deploy.offered(engine) and (
-                    engine not in ("openvino", "onnxruntime") or _version("onnx"))},
+             **{f"predict with {name}": lambda name=name: _predict(training.load_run(folder / "run"), name)
+                for name, engine in deploy.ENGINES.items()
+                if engine.offered() and all(map(_version, engine.writes_with))},
              "explain": lambda: _explain(folder / "export")}
     for what, step in steps.items():
         start, error = time.perf_counter(), None
@@ -90,14 +90,14 @@ def _export(run, out):
 
 def _predict(run, engine):
     images = _images().images.transpose(0, 2, 3, 1)
-    answers, expected = (deploy.Predictor(run, name, "fp32")(images) for name in (engine, "eager"))
+    answers, expected = (deploy.Predictor(run, name, "fp32")(images) for name in (engine, deploy.EAGER))
     difference = np.abs(answers - expected).max()
     if not difference < 1e-3:
         raise ValueError(f"its answers differ from those of Paddle itself by {difference:.2g}")
 
 
 def _explain(export):
-    predictor = deploy.Predictor(export, "eager", "fp32")
+    predictor = deploy.Predictor(export, deploy.EAGER, "fp32")
     image = _images().images[0].transpose(1, 2, 0)
     explain.LimeExplainer(predictor).explain(image, num_samples=200, progress=False)
 

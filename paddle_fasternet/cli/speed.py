@@ -11,9 +11,10 @@ from .._files import make_folder, write_json
 from ..baselines import create_baseline, list_baselines
 from ..benchmark import compare_networks, count_macs, count_parameters, machine, measure_speed, network_table
 from ..data import Augment
-from ..deploy import ENGINES
+from ..deploy import EAGER, ENGINES
 from ..model import create_model, list_models
 from ..operators import (
+    ENGINES_OF_ANY_LAYER,
     OPERATORS,
     check_claims,
     make_call,
@@ -41,14 +42,14 @@ def add_commands(add):
                        help=f"instead, time the model in turn with other networks: {', '.join(list_baselines())}, or "
                             "another FasterNet, joined by commas, each at the size the paper measures it with")
     bench.add_argument("--engine", default=None, help=f"with --against, what runs the networks: {', '.join(ENGINES)} "
-                                                      "(default: eager)")
+                                                      f"(default: {EAGER})")
     bench.add_argument("--out", default=None, help="with --against, folder of the table and the picture (default: "
                                                    "work/benchmark)")
 
     operators = add("operators", _operators, "Measure the convolution operators of the paper on this device: ten "
                                              "layers of each, beside the paper's figures and under the device's roof.")
-    operators.add_argument("--engines", default="eager,paddle", metavar="NAMES",
-                           help="what runs them: eager, paddle (Paddle Inference) or both (default: %(default)s)")
+    operators.add_argument("--engines", default=",".join(ENGINES_OF_ANY_LAYER), metavar="NAMES",
+                           help="what runs them, joined by commas (default: %(default)s)")
     operators.add_argument("--operators", default=",".join(OPERATORS), metavar="NAMES",
                            help="which to measure (default: %(default)s)")
     operators.add_argument("--n-div", type=int, default=4, help="PConv convolves one in this many channels "
@@ -95,7 +96,7 @@ def _benchmark(options):
 def _benchmark_against(options):
     if options.run:
         raise ValueError(f"against={options.against!r} goes with a new model, not with run={options.run!r}")
-    engine, folder = options.engine or "eager", make_folder("out", options.out or "work/benchmark")
+    engine, folder = options.engine or EAGER, make_folder("out", options.out or "work/benchmark")
     check_choice("engine", engine, ENGINES)
     names = _names("against", f"{options.model or 'fasternet_t0'},{options.against}", list_models() + list_baselines())
     networks = {}
@@ -116,7 +117,7 @@ def _benchmark_against(options):
     content = {"command": f"paddle-fasternet benchmark --model {names[0]} --against {','.join(names[1:])} --engine "
                           f"{engine} --batch-size {rows[0]['images']} --repeats {options.repeats} --num-classes "
                           f"{options.num_classes}{same_size}", "engine": engine,
-               "batchnorm_folded": engine != "eager", "machine": machine(), "rows": rows, "claims": claims}
+               "batchnorm_folded": engine != EAGER, "machine": machine(), "rows": rows, "claims": claims}
     for path in [folder / "benchmark.json", *([options.json] if options.json else [])]:
         write_json(path, content)
     plots.save_figure(folder / "benchmark.png", plots.plot_speed, rows)
@@ -124,7 +125,7 @@ def _benchmark_against(options):
 
 
 def _operators(options):
-    engines = _names("engines", options.engines, ("eager", "paddle"))
+    engines = _names("engines", options.engines, ENGINES_OF_ANY_LAYER)
     names, folder = _names("operators", options.operators, OPERATORS), make_folder("out", options.out)
     rows = measure_operators(operators=names, batch_size=_paper_batch(options.batch_size), engines=engines,
                              n_div=options.n_div, repeats=options.repeats)

@@ -1,6 +1,5 @@
 """Leave a network as a folder that other programs open: Paddle Inference, ONNX, PaddleX, and ``Predictor``."""
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -15,19 +14,9 @@ from .._check import check_choice, check_path, check_type
 from .._files import write_json
 from ..benchmark import count_macs, count_parameters, machine
 from ..model import VARIANTS, FasterNet
-from .engines import offered, openvino_core
-from .files import (
-    INDEX,
-    INT8,
-    INT8_OPENVINO,
-    ONNX,
-    ExportFiles,
-    NetworkFiles,
-    native_settings,
-    sha256,
-    write_onnx,
-    write_paddle,
-)
+from .engines import ENGINES, PRECISIONS, by_speed, is_installed, offered
+from .files import INDEX, ExportFiles, NetworkFiles, sha256
+from .formats import write_onnx, write_paddle
 from .predictor import Predictor
 
 FORMATS = ("paddle", "onnx", "paddlex")
@@ -82,7 +71,7 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
         if "paddlex" in formats:
             _write_paddlex(network, folder)
         if "onnx" in formats:
-            write_onnx(network.network, folder / ONNX, network.image_size, len(network.mean))
+            write_onnx(network.network, folder, network.image_size, len(network.mean))
         if calibration is not None:
             _quantise(folder, network, calibration)
         _write_index(folder, network, formats, {})
@@ -100,7 +89,7 @@ def _check_formats(formats):
     if not formats:
         raise ValueError(f"formats={formats} is empty; choose from: {', '.join(FORMATS)}")
     for package in ("onnx", "onnxruntime") if "onnx" in formats else ():
-        if importlib.util.find_spec(package) is None:
+        if not is_installed(package):
             raise ImportError(f"formats={formats}: 'onnx' needs the packages onnx and onnxruntime, which checks it: "
                               "pip install 'paddle_fasternet[deploy]'; formats=('paddle', 'paddlex') needs neither")
     return formats if "paddlex" not in formats or "paddle" in formats else ("paddle", *formats)
@@ -161,7 +150,8 @@ def _write_index(folder, network, formats, accuracy):
         "name": variant_of(layer), "formats": list(formats), "image_size": network.image_size,
         "mean": network.mean, "std": network.std, "class_names": list(network.class_names),
         "parameters": count_parameters(layer), "macs": count_macs(layer, network.image_size, len(network.mean)),
-        "native": native_settings(layer), "signature": network.signature(), "accuracy": accuracy,
+        **{engine.name: engine.notes(layer) for engine in ENGINES.values() if engine.keeps_notes},
+        "signature": network.signature(), "accuracy": accuracy,
         "files": {name: sha256(folder / name) for name in names}, "machine": machine()})
 
 
@@ -196,64 +186,36 @@ def _write_paddlex(network, folder):
 
 
 def _quantise(folder, network, images):
-    """int8 by NNCF's post-training quantisation, whose scales come from training images; for each engine a file.
-
-    OpenVINO has one of its own, because it reads the other wrongly on AVX-512 without AMX (2026.4: the values that meet
-    at PConv's Concat lose their scale there), and runs its own graph faster.
-    """
-    if importlib.util.find_spec("nncf") is None:
+    """int8 by NNCF's post-training quantisation, whose scales come from training images; for each engine a file."""
+    if not is_installed("nncf"):
         raise ImportError("calibration needs the package nncf: pip install 'paddle_fasternet[deploy]', or leave "
                           "calibration out (there is then no int8)")
-    import logging
-
-    import nncf
-    import onnx
-    nncf.set_log_level(logging.ERROR)
     chosen = np.linspace(0, len(images) - 1, min(CALIBRATION_IMAGES, len(images))).astype(int)
-    prepare = data.Augment("none", network.image_size, network.mean, network.std)
+    prepare = network.classifier.preprocess
     batches = [prepare.batch(images, [i])[0] for i in chosen]
-
-    def quantised(model, products, preset, inputs):
-        # the stem, which sees the pixels, and the layers behind the pooling cost little and lose most: not int8
-        return nncf.quantize(model, nncf.Dataset(inputs), subset_size=len(inputs), preset=preset,
-                             ignored_scope=nncf.IgnoredScope(names=[products[0], *products[-2:]]))
-
-    model = onnx.load(str(folder / ONNX))
-    products = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    onnx.save(quantised(model, products, nncf.QuantizationPreset.MIXED, [{"x": batch} for batch in batches]),
-              str(folder / INT8))
-    if importlib.util.find_spec("openvino") is not None:
-        import openvino
-        openvino_core().get_property("CPU", "FULL_DEVICE_NAME")  # NNCF has a Core of its own: ours is to be the older
-        model = openvino_core().read_model(str(folder / ONNX))
-        products = [node.get_friendly_name() for node in model.get_ordered_ops()
-                    if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")]
-        openvino.save_model(quantised(model, products, nncf.QuantizationPreset.PERFORMANCE, batches),
-                            str(folder / INT8_OPENVINO[0]), compress_to_fp16=False)
+    for engine in ENGINES.values():
+        engine.quantise(folder, batches)
 
 
 def _compare(folder, network, formats):
     """Raise ValueError unless the files' logits are the network's."""
-    size = network.image_size
-    x = np.random.RandomState(0).standard_normal((3, len(network.mean), size, size)).astype(np.float32)
-    with paddle.no_grad():
-        expected = network.network(paddle.to_tensor(x)).numpy()
-    limit = 1e-4 if paddle.get_device() == "cpu" else 1e-2  # of float32 factors, a GPU's tensor cores read 10 bits
-    for engine, needs in (("paddle", "paddle"), ("onnxruntime", "onnx")):
-        if needs in formats:
-            written = Predictor(folder, engine, "fp32").logits(x)
+    x, expected = network.expected()
+    limit = 1e-4 if paddle.get_device() == "cpu" else 1e-2  # TF32 tensor cores keep 10 mantissa bits
+    for engine in ENGINES.values():
+        if engine.checks and engine.reads in formats:
+            written = Predictor(folder, engine.name, "fp32").logits(x)
             worst = np.abs(written - expected).max() / max(np.abs(expected).max(), 1e-12)
             if not worst <= limit:
-                raise ValueError(f"the exported {needs} files answer otherwise than the network: by {worst:.1e} of the "
-                                 "largest logit")
+                raise ValueError(f"the exported {engine.reads} files answer otherwise than the network: by {worst:.1e} "
+                                 "of the largest logit")
 
 
 def _accuracy(folder, images, progress):
     """{precision: what it does on labelled images}, of the precisions that there are files and an engine for here."""
     files, record, reference = ExportFiles(folder), {}, None
-    for precision in files.precisions():
-        engines = [name for name in ("native", "openvino", "onnxruntime", "paddle")
-                   if precision in offered(name) and files.has(name, precision)]
+    for precision in PRECISIONS:
+        engines = [name for name in by_speed() if not ENGINES[name].runs_layers and precision in offered(name)
+                   and ENGINES[name].has(files, precision)]
         rows = []
         for engine in engines if precision == "int8" else engines[:1]:  # int8 is another file for each engine
             predicted = Predictor(folder, engine, precision)(images, progress).argmax(1)

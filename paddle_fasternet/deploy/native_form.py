@@ -26,6 +26,17 @@ def native_settings(network):
     return {"act": act, "embed_act": embed_act == act, "embed_overlap": overlaps.pop()}
 
 
+def why_not_native(network):
+    """Why the native engine does not run a folded network, and what does; "" if it runs it."""
+    if native_settings(network) is not None:
+        return ""
+    text = "the native engine runs FasterNet with PConv or identity mixers and ReLU or GELU alone"
+    why = f"a {type(network).__name__}"
+    if isinstance(network, FasterNet):
+        why = foreign(network, nn.Identity) or "; ".join(f"{name}, which {why}" for name, why in oddities(network))
+    return f"{text}{why and f': here is {why}'}; engine='eager' runs any network"
+
+
 def foreign(network, norm):
     """The first layer between input and head that is not as the builder makes it, and what it is; "" if all are.
 

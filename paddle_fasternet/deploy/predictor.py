@@ -1,5 +1,6 @@
 """From images to probabilities through the fastest engine of this machine."""
 import collections
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -15,14 +16,15 @@ import paddle
 
 from .._check import check_choice, check_number
 from .._files import write_json
+from .._plain import oddities
 from ..benchmark import machine, time_in_turn
 from ..data import Augment, read_image
 from ..data.augment import gray
 from ..data.images import central_square
 from ..data.imageset import Images
-from ..native.cpu import default_threads, has_bfloat16
-from .engines import ENGINES, PRECISIONS, check_offered, offered
-from .files import open_files
+from ..native.cpu import default_threads
+from .engines import ENGINES, PRECISIONS, by_speed, check_offered, check_processor, offered
+from .files import NetworkFiles, open_files
 
 _BATCH = 32  # images in memory at a time, and again as many being prepared on each of two threads
 _WORKERS = 2
@@ -30,10 +32,16 @@ _PAUSE = 0.25  # seconds after which the threads of one engine have gone to slee
 # bf16 and int8 are chosen by themselves only where an export's record shows that they lose at most so much of the
 # accuracy, and give at least so many of the answers of fp32.
 _ACCEPTED_LOSS, _ACCEPTED_SAME = 0.003, 0.99
+# By how much of the largest logit an engine's logits may differ from the network's.
+_TOLERANCE, _TOLERANCE_ON_GPU = {"fp32": 1e-3, "bf16": 0.1}, 2e-2  # TF32 tensor cores keep 10 mantissa bits
 
 
 class Predictor:
-    """Classify images.
+    """Classify images. A network that is trained or changed later is followed: the next call uses it as it is then.
+
+    For that, each call compares the network's values with a copy, 1 ms for a T0; an exported folder needs none of it.
+    Whatever the engine, it computes what the network computes: at its start it is held against the network itself on a
+    random batch. A predictor can be used by several threads and in forked children, pickled and copied.
 
     Args:
         source: the folder that ``export`` left, what ``load_run`` returned, a ``Classifier``, or a network.
@@ -46,10 +54,12 @@ class Predictor:
         image_size, mean, std, class_names: for a network, which does not know them unless it is pretrained: side of
             the input, statistics of each channel in 0..255 (None: ImageNet's), names of the outputs (None: numbers).
 
-    Attributes: ``engine`` and ``precision`` chosen, ``threads``, ``image_size``, ``mean``, ``std``, ``class_names``.
+    Attributes: ``engine`` and ``precision`` chosen, ``threads``, ``image_size``, ``mean``, ``std``, ``class_names``,
+    ``classifier`` (None where the source was a folder).
 
     Raises:
-        FileNotFoundError, ValueError: the folder is no export, or damaged; the engine lacks a file or the precision.
+        FileNotFoundError, ValueError: the folder is no export, or damaged; the engine lacks a file or the precision, or
+            does not compute what the network computes.
         ImportError: the engine is not installed.
     """
 
@@ -62,13 +72,31 @@ class Predictor:
         self.image_size, self.class_names = self._files.image_size, self._files.class_names
         self.mean, self.std = self._files.mean, self._files.std
         self._prepare = Augment("none", self.image_size, self.mean, self.std)
-        self._lock = threading.Lock()
-        candidates = self._candidates(engine, precision)
+        self._asked = engine, precision
+        self._locks = {}
+        self._choose()
+
+    def _choose(self):
+        """Choose engine and precision, and start it in this process."""
+        candidates = self._candidates(*self._asked)
         if len(candidates) == 1:
-            self.engine, self.precision = candidates[0]
-            self._run = self._start(*candidates[0])
+            (self.engine, self.precision), self._run = candidates[0], self._start(*candidates[0])
         else:
             (self.engine, self.precision), self._run = self._fastest(candidates)
+        self._takes_uint8 = hasattr(self._run, "run_uint8")
+        self._process = os.getpid()
+        self._files.started()
+
+    @property
+    def classifier(self):
+        return self._files.classifier
+
+    def __getstate__(self):
+        """Without what belongs to this process: the engine, which starts again when it is needed, and locks."""
+        return {name: value for name, value in vars(self).items() if name not in ("_run", "_process", "_locks")}
+
+    def __setstate__(self, state):
+        vars(self).update(state, _run=None, _process=None, _locks={})
 
     def __repr__(self):
         return (f"Predictor(engine={self.engine!r}, precision={self.precision!r}, threads={self.threads}, "
@@ -86,6 +114,7 @@ class Predictor:
             FileNotFoundError, ValueError, TypeError: an image is missing, damaged, or no image.
         """
         from tqdm.auto import tqdm
+        self._follow()
         chunks, count = _chunks(images, self.image_size)
         parts = [np.zeros((0, len(self.class_names)), np.float32)]
         with ThreadPoolExecutor(_WORKERS, "predictor") as pool, tqdm(total=count, unit="img", disable=not progress,
@@ -122,12 +151,27 @@ class Predictor:
         if not isinstance(x, np.ndarray) or x.dtype != np.float32 or list(x.shape[1:]) != shape[1:]:
             raise ValueError(f"x of shape {list(np.shape(x))} and type {getattr(x, 'dtype', type(x).__name__)} must be "
                              f"float32 {shape}; images that are not normalised go to the predictor itself")
+        self._follow()
         parts = [self._logits(np.ascontiguousarray(x[start:start + _BATCH])) for start in range(0, len(x), _BATCH)]
         return np.concatenate([np.zeros((0, len(self.class_names)), np.float32), *parts])
 
+    def _lock(self):
+        """An engine holds its buffers: one batch at a time. Each process has a lock, because a forked child may inherit
+        one that a thread of its parent holds.
+        """
+        return self._locks.setdefault(os.getpid(), threading.Lock())
+
+    def _follow(self):
+        """Choose and start anew where the network has changed."""
+        with self._lock():
+            if self._files.refresh():
+                self._choose()
+
     def _logits(self, batch):
-        with self._lock:  # an engine holds its buffers: one batch at a time
-            return (self._run.run_uint8 if batch.dtype == np.uint8 else self._run)(batch)
+        with self._lock():
+            if self._process != os.getpid():  # unpickled, or forked: an engine's threads are not inherited
+                self._run, self._process = self._start(self.engine, self.precision), os.getpid()
+            return (self._run.run_uint8 if batch.dtype == np.uint8 and self._takes_uint8 else self._run)(batch)
 
     def _ready(self, chunk):
         """What the engine takes: uint8 [n, S, S, C] where it can and nothing is to be resized, float32 otherwise."""
@@ -141,7 +185,7 @@ class Predictor:
             if group.shape[3] != len(self.mean):
                 raise ValueError(f"images of {group.shape[3]} channels do not fit the network, which has "
                                  f"{len(self.mean)}")
-        if hasattr(self._run, "run_uint8") and all(group.shape[1] == self.image_size for group in groups):
+        if self._takes_uint8 and all(group.shape[1] == self.image_size for group in groups):
             return np.ascontiguousarray(np.concatenate(groups) if len(groups) > 1 else groups[0])
         return np.concatenate([self._prepare(group.transpose(0, 3, 1, 2), None, None)[0] for group in groups])
 
@@ -150,16 +194,17 @@ class Predictor:
         precisions = [precision] if precision != "auto" else ["fp32", *filter(self._accepted, ("bf16", "int8"))]
         if engine != "auto":
             pairs = [(engine, name) for name in precisions
-                     if precision != "auto" or (name in offered(engine) and self._files.has(engine, name))]
+                     if precision != "auto" or (name in offered(engine) and ENGINES[engine].has(self._files, name))]
             pairs = pairs or [(engine, "fp32")]  # which then says why there is none
             check_offered(engine, pairs[0][1])
             return pairs
         pairs = [(name, choice) for name in ENGINES for choice in precisions
-                 if choice in offered(name) and self._files.has(name, choice)]
+                 if choice in offered(name) and ENGINES[name].has(self._files, choice)]
         if not pairs:
-            if precision == "bf16" and not has_bfloat16():
-                check_offered("openvino", "bf16")
-            (self._files.openvino if offered("openvino") else self._files.onnx)(precision)  # says what is missing
+            check_processor(precision)
+            able = [name for name in by_speed() if precision in offered(name)]
+            if able:
+                self._start(able[0], precision)  # says what is missing
             raise ImportError(f"no engine for precision={precision!r} is installed: pip install "
                               "'paddle_fasternet[deploy]'")
         return pairs
@@ -170,14 +215,27 @@ class Predictor:
                     own["same_as_fp32"] >= _ACCEPTED_SAME)
 
     def _start(self, engine, precision):
-        return ENGINES[engine][0](self._files, precision, self.threads)
+        """The engine, started, and held against the network itself where that is in memory."""
+        run = ENGINES[engine].start(self._files, precision, self.threads)
+        if self._files.classifier is not None and not ENGINES[engine].runs_layers:
+            x, expected = self._files.expected()
+            limit = max(_TOLERANCE[precision], _TOLERANCE_ON_GPU * (paddle.get_device() != "cpu"))
+            worst = np.abs(run(x) - expected).max() / max(np.abs(expected).max(), 1e-12)
+            if not worst <= limit:
+                model = self._files.classifier.model
+                odd = "; ".join(f"{name or 'the network'} {why}" for name, why in oddities(model))
+                raise ValueError(f"engine={engine!r} does not compute what the network computes: its logits differ by "
+                                 f"{worst:.1e} of the largest{f' ({odd})' if odd else ''}; engine='eager' runs the "
+                                 "network itself")
+        return run
 
     def _fastest(self, candidates):
         """The pair that is known, or measured now, to be the fastest, and its engine, started."""
         memory, key = _memory(), self._key(candidates)
         known = _read(memory).get(key)
         if known and tuple(known["choice"]) in candidates:
-            return tuple(known["choice"]), self._start(*known["choice"])
+            with contextlib.suppress(Exception):  # another one may do
+                return tuple(known["choice"]), self._start(*known["choice"])
         x = np.random.RandomState(0).rand(16, len(self.mean), self.image_size, self.image_size).astype(np.float32)
         engines, seconds, refusals = {}, {}, {}
         for pair in candidates:
@@ -205,27 +263,31 @@ class Predictor:
     def _key(self, candidates):
         """What the speed depends on: this machine, the network's shape, and what there is to choose from."""
         facts = [machine(), self.threads, self.image_size, self._files.signature(), candidates,
-                 {name: _version(name) for _, name in ENGINES.values() if name}]
+                 {engine.package: _version(engine.package) for engine in ENGINES.values() if engine.package}]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-# Engines from the fastest to the slowest as a rule, for where measuring would take longer than it gains.
-_AS_A_RULE = ("native", "paddle")
 
 
 def start_fastest(classifier, threads=None):
     """A ``Predictor`` at fp32 with the engine that as a rule is the fastest for this network; None: Paddle's layers.
 
-    An engine that ends in anything but a refusal has a bug, of which a warning tells, and the next one is tried.
+    For where measuring would take longer than it gains. An engine that fails has a bug, of which a warning tells once;
+    the next one is tried.
     """
-    for engine in filter(offered, _AS_A_RULE if paddle.get_device() == "cpu" else ()):
-        try:
-            return Predictor(classifier, engine, "fp32", threads)
-        except ValueError:
-            continue
-        except Exception as error:  # of any kind: the next one computes the same
-            warnings.warn(f"engine {engine} failed and is not used: {type(error).__name__}: {error}", stacklevel=2)
+    if paddle.get_device() != "cpu":
+        return None
+    files = NetworkFiles(classifier)
+    for engine in by_speed():
+        if ENGINES[engine].starts_quickly and "fp32" in offered(engine) and ENGINES[engine].has(files, "fp32"):
+            try:
+                return Predictor(classifier, engine, "fp32", threads)
+            except Exception as error:  # of any kind: the next one computes the same
+                _say_once(f"engine {engine} failed and is not used: {type(error).__name__}: {error}")
     return None
+
+
+@functools.lru_cache(None)
+def _say_once(text):
+    warnings.warn(text, stacklevel=4)
 
 
 def softmax(logits):

@@ -1,6 +1,7 @@
 """Several explanations of one image, side by side."""
 from .. import plots
 from .._check import check_choice
+from ..deploy import EAGER
 from .gradients import grad_cam, integrated_gradients, smooth_grad, to_map
 from .lime import LimeExplainer
 from .predict import LayerPredictor, pick_label, predict
@@ -27,7 +28,7 @@ def heatmaps(model, image, mean, std, label=None, methods=tuple(METHODS), num_sa
     for method in methods:
         check_choice("method", method, METHODS)
     image = check_image(image)
-    eager = LayerPredictor(model, mean, std, "eager")
+    eager = LayerPredictor(model, mean, std, EAGER)
     label = pick_label(label, predict(eager, image[None])[0])
     x = eager.normalize(image[None])
 
@@ -52,7 +53,7 @@ def plot_explanations(model, image, mean, std, label=None, class_names=None, fig
         The axes, the image's first.
     """
     image = check_image(image)
-    probabilities = predict(LayerPredictor(model, mean, std, "eager"), image[None])[0]
+    probabilities = predict(LayerPredictor(model, mean, std, EAGER), image[None])[0]
     label = pick_label(label, probabilities)
     maps = heatmaps(model, image, mean, std, label, **options)
     name = class_names[label] if class_names else f"class {label}"

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 
 from .._check import check_number
+from ..deploy import EAGER
 from .predict import pick_label, predict, predict_function
 from .segments import Hider, check_hide, check_image, number_segments
 
@@ -60,7 +61,7 @@ def measure_faithfulness(model_or_predict_fn, image, scores, label=None, segment
     """
     image = check_image(image)
     scores, segments = _ranked_parts(image, scores, segments, steps)
-    function = predict_function(model_or_predict_fn, mean, std, "eager")
+    function = predict_function(model_or_predict_fn, mean, std, EAGER)
     return _curves(function, image, segments, [np.argsort(-scores, kind="stable")], label, hide)[0]
 
 
@@ -72,7 +73,7 @@ def random_faithfulness(model_or_predict_fn, image, segments, label=None, repeat
     rng = np.random.default_rng(check_number("seed", seed, low=0, integer=True))
     repeats = check_number("repeats", repeats, low=1, integer=True)
     orders = [rng.permutation(int(segments.max()) + 1) for _ in range(repeats)]
-    return _curves(predict_function(model_or_predict_fn, mean, std, "eager"), image, segments, orders, label, hide)
+    return _curves(predict_function(model_or_predict_fn, mean, std, EAGER), image, segments, orders, label, hide)
 
 
 def average(curves):

@@ -7,7 +7,7 @@ from paddle import nn
 from .._check import check_choice, check_number, check_type
 from .._modes import evaluating
 from ..bundle import Classifier, check_range
-from ..deploy import ENGINES, PRECISIONS, Predictor
+from ..deploy import EAGER, ENGINES, PRECISIONS, Predictor
 from ..deploy.engines import check_offered
 
 _EAGER_BYTES = 16 << 20  # float32 images that go through a network at a time
@@ -20,7 +20,7 @@ class LayerPredictor:
         layer: a network on float32 [N, 3, H, W]; it keeps the mode it has, and stays as it is.
         mean, std: of each channel, 0..255.
         engine, precision: "eager" calls the network; any other engine makes a ``Predictor`` for square images ("auto":
-            the fastest one), and keeps it: what the network learns afterwards it does not see.
+            the fastest one), which follows what the network learns afterwards.
 
     Call: uint8 [N, H, W, 3] to float32 [N, K].
     """
@@ -42,11 +42,11 @@ class LayerPredictor:
 
     def __call__(self, images):
         height, width = images.shape[1:3]
-        if self.engine == "eager" or (self.engine == "auto" and height != width):
+        if self.engine == EAGER or (self.engine == "auto" and height != width):
             return self._eager(images)
         if height != width:
-            raise ValueError(f"engine={self.engine!r} takes square images, not {height} x {width}; engine='eager' or "
-                             "'auto' takes any")
+            raise ValueError(f"engine={self.engine!r} takes square images, not {height} x {width}; engine={EAGER!r} "
+                             "or 'auto' takes any")
         if height not in self._predictors:
             self._predictors[height] = Predictor(self.layer, self.engine, self.precision, image_size=height,
                                                  mean=self.mean, std=self.std)
@@ -85,7 +85,8 @@ def predict_function(model, mean=None, std=None, engine="auto", precision="auto"
     check_choice("precision", precision, ("auto", *PRECISIONS))
     if isinstance(model, nn.Layer) and (getattr(model, "bundle", None) is None or mean is not None or std is not None):
         return LayerPredictor(model, mean, std, engine, precision)
-    if isinstance(model, (nn.Layer, Classifier)) or isinstance(getattr(model, "classifier", None), Classifier):
+    known = isinstance(model, (nn.Layer, Classifier)) or isinstance(getattr(model, "classifier", None), Classifier)
+    if known and not isinstance(model, Predictor):
         return Predictor(Classifier.of(model, mean=mean, std=std), engine, precision)
     if not callable(model):
         raise TypeError("model_or_predict_fn must be a network, a Predictor, or a function from uint8 [N, H, W, 3] to "

@@ -5,14 +5,16 @@ from paddle import nn
 
 from .._check import check_choice, check_number
 from ..benchmark import eager_call, machine, time_in_turn
-from ..deploy import Predictor
+from ..deploy import EAGER, ENGINES, Predictor
 from .costs import OPERATORS, build_operator, cost
 from .paper import LAYERS, SIZES, TABLE
+
+ENGINES_OF_ANY_LAYER = tuple(name for name, engine in ENGINES.items() if engine.takes_any_layer)
 
 _BYTES = 4  # of a float32
 
 
-def make_call(network, x, engine="eager"):
+def make_call(network, x, engine=EAGER):
     """A function without arguments that runs a network once, in float32.
 
     Args:
@@ -21,7 +23,7 @@ def make_call(network, x, engine="eager"):
         engine: "eager", or one of ``Predictor``'s, which gets as many threads as Paddle has; it also takes ``x`` from
             the host and brings the answer back.
     """
-    if engine == "eager":
+    if engine == EAGER:
         return eager_call(network, x)
     channels = x.shape[1]
     predictor = Predictor(network, engine=engine, precision="fp32", threads=machine()["threads"],
@@ -29,7 +31,7 @@ def make_call(network, x, engine="eager"):
     return lambda: predictor.logits(x)
 
 
-def measure_operators(sizes=SIZES, operators=tuple(OPERATORS), layers=LAYERS, batch_size=1, engines=("eager",), k=3,
+def measure_operators(sizes=SIZES, operators=tuple(OPERATORS), layers=LAYERS, batch_size=1, engines=(EAGER,), k=3,
                       n_div=4, groups=16, repeats=20, warmup=3):
     """Time stacks of each operator, all of one size and engine in turn.
 
@@ -38,7 +40,7 @@ def measure_operators(sizes=SIZES, operators=tuple(OPERATORS), layers=LAYERS, ba
         operators: names out of ``OPERATORS``.
         layers: layers of one operator on top of each other; a single one would be lost in the overhead of a call.
         batch_size: maps in a call.
-        engines: "eager", "paddle" (Paddle Inference); the others do not take every operator.
+        engines: of ``ENGINES_OF_ANY_LAYER``; the others do not take every operator.
         k, n_div, groups: see ``cost``.
         repeats, warmup: timed and untimed calls of each.
 
@@ -49,7 +51,7 @@ def measure_operators(sizes=SIZES, operators=tuple(OPERATORS), layers=LAYERS, ba
     batch_size = check_number("batch_size", batch_size, low=1, integer=True)
     layers = check_number("layers", layers, low=1, integer=True)
     for engine in engines:
-        check_choice("engines", engine, ("eager", "paddle"))
+        check_choice("engines", engine, ENGINES_OF_ANY_LAYER)
     rows = []
     for channels, size in sizes:
         costs = {name: cost(name, size, size, channels, k, n_div, groups) for name in operators}
@@ -62,7 +64,7 @@ def measure_operators(sizes=SIZES, operators=tuple(OPERATORS), layers=LAYERS, ba
             calls = {}
             for name, stack in stacks.items():
                 # engines want [N, K]: they also take the mean over the pixels
-                whole = stack if engine == "eager" else nn.Sequential(stack, nn.AdaptiveAvgPool2D(1), nn.Flatten())
+                whole = stack if engine == EAGER else nn.Sequential(stack, nn.AdaptiveAvgPool2D(1), nn.Flatten())
                 calls[name] = make_call(whole, x, engine)
             for name, timing in time_in_turn(calls, batch_size, repeats, warmup).items():
                 macs = layers * batch_size * costs[name].macs

@@ -1,9 +1,9 @@
+import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import onnx
@@ -16,7 +16,16 @@ from PIL import Image
 
 from paddle_fasternet import FasterNet, evaluate, load_run
 from paddle_fasternet.data import Augment, ImageSet
-from paddle_fasternet.deploy import ENGINES, Predictor, engines, export, fuse_conv_bn, offered, predictor, to_onnx
+from paddle_fasternet.deploy import (
+    ENGINES,
+    Predictor,
+    export,
+    fuse_conv_bn,
+    offered,
+    predictor,
+    to_onnx,
+)
+from paddle_fasternet.native import cpu, library
 from paddle_fasternet.weights import CIFAR10_RUN
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 55.0)
@@ -297,7 +306,7 @@ def test_auto_measures_once_and_remembers(folder, monkeypatch):
 def test_auto_passes_over_an_engine_that_fails(folder, monkeypatch):
     def fail(files, precision, threads):
         raise AssertionError("of a kind that nobody foresaw")
-    monkeypatch.setitem(engines.ENGINES, "openvino", (fail, "openvino"))
+    monkeypatch.setattr(ENGINES["openvino"], "start", fail)
     assert Predictor(folder[0], precision="fp32").engine != "openvino"
 
 
@@ -367,16 +376,15 @@ def test_sources_and_settings_that_are_none(folder, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="threads=0 must be an integer >= 1"):
         Predictor(out, threads=0)
     with pytest.raises(ValueError, match="'bf16' is not offered by engine='onnxruntime', which has fp32, int8"):
-        monkeypatch.setattr(engines, "has_bfloat16", lambda: True)
+        monkeypatch.setattr(cpu, "has_bfloat16", lambda: True)
         Predictor(out, "onnxruntime", "bf16")
     with pytest.raises(ValueError, match="precision='int8' needs a quantised network: export it with calibration"):
         Predictor(model, "auto", "int8", image_size=16)
 
 
 def test_a_processor_without_bfloat16_says_so(folder, monkeypatch):
-    monkeypatch.setattr(engines, "has_bfloat16", lambda: False)
-    monkeypatch.setattr(predictor, "has_bfloat16", lambda: False)
-    monkeypatch.setattr(engines.native, "available", lambda: ("fp32",))
+    monkeypatch.setattr(cpu, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(library, "available", lambda: ("fp32",))
     for engine in ("openvino", "paddle", "auto"):
         with pytest.raises(ValueError, match="precision='bf16' needs a processor with bfloat16 instructions"):
             Predictor(folder[0], engine, "bf16")
@@ -384,14 +392,14 @@ def test_a_processor_without_bfloat16_says_so(folder, monkeypatch):
 
 
 def test_an_engine_that_is_not_installed_says_what_to_install(folder, monkeypatch):
-    find = engines.importlib.util.find_spec
-    monkeypatch.setattr(engines.importlib.util, "find_spec",
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec",
                         lambda name: None if name in ("openvino", "onnxruntime", "nncf") else find(name))
     with pytest.raises(ImportError, match="engine='openvino': not installed: pip install openvino"):
         Predictor(folder[0], "openvino")
     with pytest.raises(ImportError, match="'onnx' needs the packages onnx and onnxruntime"):
         export(folder[1], folder[0].parent / "new", 16)
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None if name == "nncf" else find(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "nncf" else find(name))
     with pytest.raises(ImportError, match="calibration needs the package nncf"):
         export(folder[1], folder[0].parent / "new", 16, calibration=folder[2])
     assert sorted(path.name for path in folder[0].parent.iterdir()) == ["net"]
@@ -525,14 +533,44 @@ def test_ctrl_c_after_two_predictors_of_openvino_are_gone():
     assert result.returncode == 0 and result.stdout.endswith("heard\n"), result
 
 
-def test_the_network_may_change_afterwards(folder):
-    model = small()
-    fast, x = Predictor(model, "eager", image_size=16), batch()
+@pytest.mark.parametrize("engine", [name for name in ENGINES if offered(name)])
+def test_a_network_that_changes_is_followed(engine):
+    model, x = small(), batch()
+    fast = Predictor(model, engine, "fp32", image_size=16)
     expected = fast.logits(x)
-    model.head.weight.set_value(model.head.weight * 0)
-    model.train()
-    start = time.perf_counter()
-    assert np.array_equal(fast.logits(x), expected) and time.perf_counter() - start < 5
+    model.train()  # a mode is no change
+    run = fast._run
+    np.testing.assert_array_equal(fast.logits(x), expected)
+    assert fast._run is run and model.training
+    changes = [lambda: model.head.weight.set_value(model.head.weight * 2),
+               lambda: model.patch_embed.norm._mean.set_value(model.patch_embed.norm._mean + 1),
+               lambda: train_a_step(model),
+               lambda: setattr(model, "head", nn.Linear(16, 5))]
+    for change in changes:
+        change()
+        model.eval()
+        now = answer(model, x)
+        assert close(fast.logits(x), now, 1e-4) and not close(now, expected, 1e-3)
+        expected = now
+
+
+def train_a_step(model):
+    optimizer = paddle.optimizer.Adam(1e-2, parameters=model.parameters())
+    model(paddle.to_tensor(batch()))[:, 0].mean().backward()
+    optimizer.step()
+    optimizer.clear_grad()
+
+
+def test_a_hook_that_comes_later_is_followed_or_refused():
+    model, x = small(), batch()
+    chosen, fixed = Predictor(model, "auto", "fp32", image_size=16), Predictor(model, "onnxruntime", image_size=16)
+    expected = answer(model, x)
+    hook = model.head.register_forward_post_hook(lambda layer, inputs, output: output / 4)
+    assert close(chosen.logits(x), expected / 4)
+    with pytest.raises(ValueError, match="head has a forward post-hook"):
+        fixed.logits(x)
+    hook.remove()
+    assert close(chosen.logits(x), expected) and close(fixed.logits(x), expected)
 
 
 def test_evaluation_through_a_predictor_is_the_same(folder):

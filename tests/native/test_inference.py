@@ -1,6 +1,7 @@
 """The native engine against the network itself; where it was not built, what it says."""
 import os
 import re
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +11,8 @@ from networks import trained_like
 from paddle import nn
 
 from paddle_fasternet import FasterNet, fuse_conv_bn
-from paddle_fasternet.deploy.files import NetworkFiles, native_settings
+from paddle_fasternet.deploy import ENGINES
+from paddle_fasternet.deploy.native_form import native_settings
 from paddle_fasternet.layers import PConv
 from paddle_fasternet.native import inference as native
 from paddle_fasternet.native import library
@@ -230,9 +232,8 @@ def test_training_refuses_a_changed_fasternet(change, named):
 def test_weights_in_bfloat16_are_read_as_numbers():
     model = trained_like()
     model.to(dtype="bfloat16")
-    files = NetworkFiles.__new__(NetworkFiles)
-    files.network = fuse_conv_bn(model)
-    arrays, _ = files.folded_arrays()
+    files = types.SimpleNamespace(classifier=model, network=fuse_conv_bn(model))
+    arrays, _ = ENGINES["native"].read(files)
     assert np.allclose(arrays["head.weight"], model.head.weight.astype("float32").numpy())
 
 

@@ -1,0 +1,44 @@
+"""Paddle's layers."""
+import numpy as np
+import paddle
+
+from ..._modes import evaluating
+from ...bundle import input_type
+from ..formats import PADDLE_FILES
+from .base import Engine, on_cpu
+from .paddle_inference import Program
+
+
+class Eager(Engine):
+    """The network as Paddle runs it in a script, on Paddle's current device and with Paddle's own threads.
+
+    Of a network in memory the layers themselves are called, in evaluation mode. An exported folder holds a program,
+    which is run operator by operator, without Paddle Inference's optimisations.
+    """
+
+    name, order = "eager", 4
+    reads = "paddle"
+    takes_any_layer = runs_layers = True
+
+    def precisions(self):
+        return ("fp32",)
+
+    def files(self, precision):
+        return PADDLE_FILES
+
+    def start(self, files, precision, threads):
+        if files.network is None:
+            return Program(files, threads if on_cpu() else None, optimised=False)
+        return Layers(files.classifier.model)
+
+
+class Layers:
+    """Calls a network."""
+
+    def __init__(self, network):
+        self._network = network
+
+    def __call__(self, x):
+        network = self._network
+        with evaluating(network), paddle.no_grad():
+            return np.asarray(network(paddle.to_tensor(x, dtype=input_type(network))).astype("float32").numpy())
