@@ -24,13 +24,15 @@ class Loader:
         workers: threads that prepare batches while the network computes; 0 prepares them in the calling thread.
         shard: (rank, size): of each batch only the images rank, rank + size, ..., for one of several processes. Then
             the batch size and the length are those of the whole, and augmentation depends on the rank, too.
+        balanced: an epoch has as many images of every class as of any other, as nearly as its length allows: of a large
+            class a part, another one in each epoch; of a small class some images several times. Needs ``shuffle``.
 
     Each ``iter(loader)`` is one epoch, counted from 0; ``epoch(e)`` gives that one without counting. A batch is
     (float32 [N, C, S, S], labels int64 [N] or float32 [N, K]), on Paddle's current device.
     """
 
     def __init__(self, images, batch_size=256, augment=None, shuffle=False, drop_last=False, seed=0, workers=2,
-                 shard=(0, 1)):
+                 shard=(0, 1), balanced=False):
         check_images("images", images)
         batch_size = check_number("batch_size", batch_size, low=1, integer=True)
         if augment is not None:
@@ -41,7 +43,9 @@ class Loader:
         self.images = images
         self.batch_size = batch_size
         self.augment = augment or Augment("none", None, images.mean, images.std)
-        self.shuffle = shuffle
+        if balanced and not shuffle:
+            raise ValueError("balanced=True needs shuffle=True")
+        self.shuffle, self.balanced = shuffle, balanced
         self.drop_last = drop_last
         self.seed = check_number("seed", seed, low=0, high=2**63 - 1, integer=True)
         self.workers = check_number("workers", workers, low=0, integer=True)
@@ -61,9 +65,7 @@ class Loader:
 
     def epoch(self, epoch, start=0):
         """Yield the batches of epoch ``epoch`` from number ``start`` on."""
-        order = np.arange(len(self.images))
-        if self.shuffle:
-            np.random.default_rng([self.seed, epoch]).shuffle(order)
+        order = self._order(epoch)
         if self.workers == 0:
             for batch in range(start, len(self)):
                 yield _to_tensors(*self._prepare(order, epoch, batch))
@@ -81,11 +83,36 @@ class Loader:
                 for future in ahead:
                     future.cancel()
 
+    def _order(self, epoch):
+        """The images' numbers in the order of an epoch, [N]."""
+        order = np.arange(len(self.images))
+        if self.shuffle:
+            rng = np.random.default_rng([self.seed, epoch])
+            order = _balanced(self.images.labels, rng) if self.balanced else order
+            rng.shuffle(order)
+        return order
+
     def _prepare(self, order, epoch, batch):
         chosen = order[batch * self.batch_size:(batch + 1) * self.batch_size][self.rank::self.size]
         seed = [self.seed, epoch, batch + 1] + [self.rank] * (self.size > 1)
         return self.augment.batch(self.images, chosen, np.random.default_rng(seed),
                                   self._mirrored_first[chosen] ^ (epoch % 2 == 1))
+
+
+def _balanced(labels, rng):
+    """[N] indices with each class of ``labels`` [N] equally often, and each image as often as others of its class.
+
+    Both are to one.
+    """
+    classes = np.unique(labels)
+    counts = np.full(len(classes), len(labels) // len(classes))
+    counts[rng.permutation(len(classes))[:len(labels) % len(classes)]] += 1
+    chosen = []
+    for label, count in zip(classes, counts):
+        own = np.flatnonzero(labels == label)
+        rounds, rest = divmod(count, len(own))
+        chosen += [own] * rounds + [rng.permutation(own)[:rest]]
+    return np.concatenate(chosen)
 
 
 def _check_shard(shard, batch_size):

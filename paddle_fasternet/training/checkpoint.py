@@ -87,10 +87,11 @@ def _is_ours(path):
     return all(isinstance(part, dict) for part in parts)  # "versions" stood in earlier versions' runs
 
 
-def save_config(folder, config, train, val):
-    """Write ``config.json``: the settings, the data and the machine behind a run."""
+def save_config(folder, config, train, val, start=None):
+    """Write ``config.json``: the settings, the data, the machine, and what the run started from where it is known."""
     write_json(folder / "config.json", {
-        "config": config.to_dict(), "data": _describe(train, val), "machine": machine()})
+        "config": config.to_dict(), "data": _describe(train, val), "machine": machine(),
+        **({"pretrained": start} if start else {})})
 
 
 def _describe(train, val):
@@ -158,8 +159,8 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
-def open_folder(folder, config, train, val, overwrite, resume):
-    """Make ``folder`` ready for a training, with its ``config.json``.
+def open_folder(folder, config, train, val, overwrite, resume, start=None):
+    """Make ``folder`` ready for a training, with its ``config.json``. ``start``: of the weights that it starts from.
 
     Returns:
         One of ``STATES``: "new"; with ``resume`` also "resumed" (there is a checkpoint to go on from) or "finished".
@@ -170,7 +171,7 @@ def open_folder(folder, config, train, val, overwrite, resume):
     """
     remove_partial(folder, ("config.json", *RUN_FILES))
     if resume and (folder / "config.json").exists():
-        check_same_run(folder, config, train, val)
+        check_same_run(folder, config, train, val, start)
         if any((folder / name).exists() for name in CHECKPOINTS):
             return "resumed"
         left = [name for name in (*WEIGHTS, "history.json") if (folder / name).exists()]
@@ -180,12 +181,12 @@ def open_folder(folder, config, train, val, overwrite, resume):
             raise ValueError(f"out_dir={str(folder)!r} holds a run without a checkpoint to go on from; overwrite it "
                              "with overwrite=True (--overwrite), or choose another out_dir")
     clear_folder(folder, overwrite)
-    save_config(folder, config, train, val)
+    save_config(folder, config, train, val, start)
     return "new"
 
 
-def check_same_run(folder, config, train, val):
-    """Make sure that the run in ``folder`` was started with these settings and data.
+def check_same_run(folder, config, train, val, start=None):
+    """Make sure that the run in ``folder`` was started with these settings and data, and from these weights.
 
     Raises:
         ValueError: it was not; names what differs.
@@ -203,9 +204,18 @@ def check_same_run(folder, config, train, val):
     for before, now in [(settings, config.to_dict()), (there["data"], json.loads(json.dumps(data)))]:
         differences += [f"{name} is {before.get(name)!r} there, {now[name]!r} here" for name in now
                         if before.get(name) != now[name]]
+    before, now = there.get("pretrained") or {}, start or {}
+    if before.get("checksum") != now.get("checksum"):
+        differences.append(f"pretrained is {before.get('from')!r} there, {now.get('from')!r} here"
+                           + (" with other weights" if before.get("from") == now.get("from") else ""))
     if differences:
+        more = ""
+        if there["config"].get("epochs", config.epochs) < config.epochs:
+            more = (f". The learning rate's course depends on epochs: finish this run with "
+                    f"epochs={there['config']['epochs']}, and for more start another one from it in another out_dir, "
+                    f"with pretrained={str(folder)!r} (--pretrained {folder})")
         raise ValueError(f"out_dir={str(folder)!r} holds a run with other settings or data, which cannot be resumed "
-                         f"with these: {'; '.join(differences)}")
+                         f"with these: {'; '.join(differences)}{more}")
 
 
 def load_run(folder, which="best"):

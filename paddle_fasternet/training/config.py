@@ -14,6 +14,8 @@ AMP_MODES = ("auto", "off", "bfloat16", "float16")
 OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("cosine", "linear")
 KERNELS = ("auto", "native", "paddle")
+FREEZES = ("", "backbone")
+BALANCES = ("", "weights", "sampling")
 
 
 class Unchosen(int):
@@ -79,6 +81,12 @@ class TrainConfig:
     amp: str = _setting("auto", f"mixed precision: {', '.join(AMP_MODES)}; auto uses it on a GPU, and in the native "
                                 "kernels on a CPU with AVX512-BF16 or AMX; Paddle's layers have none on a CPU",
                         choices=AMP_MODES)
+    freeze: str = _setting("", "backbone: from weights to start from, train only the head and what is fresh",
+                           choices=FREEZES)
+    backbone_lr: float = _setting(1.0, "factor on the learning rate of all but the head and what is fresh, where there "
+                                       "are weights to start from", low=0)
+    balance: str = _setting("", "of uneven classes: weights in the loss, or sampling, as many images of each",
+                            choices=BALANCES)
     seed: int = _setting(0, "of initialisation, order, augmentation and stochastic depth", low=0, high=2**63 - 1)
 
     def __post_init__(self):
@@ -90,6 +98,8 @@ class TrainConfig:
             raise ValueError(f"merge_sizes={self.merge_sizes} must have {stages - 1} entries for {self.model}")
         if self.lr == 0:
             raise ValueError("lr=0 would train nothing")
+        if self.backbone_lr == 0:
+            raise ValueError("backbone_lr=0: freeze='backbone' leaves the backbone as it is, in less time")
         if self.batch_size == 1:
             raise ValueError("batch_size=1: normalisation by the batch needs at least 2 images")
         for name in ("warmup_epochs", "early_epochs", "final_epochs"):

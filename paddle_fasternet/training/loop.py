@@ -19,14 +19,15 @@ from .interrupt import stop_request
 from .log import Log, check_visualdl
 from .parallel import Processes, alone_in_this_process
 from .small import suit_batch
+from .start import find_source
 from .trainer import Trainer
 
 # A checkpoint waits until training has taken this many times as long as the last one took to write.
 _LEAST_SHARE = 50
 
 
-def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=False, checkpoint_seconds=60,
-        visualdl=False):
+def fit(config, train, val, out_dir, overwrite=False, progress=True, *, pretrained=None, resume=False,
+        checkpoint_seconds=60, visualdl=False):
     """Train a network and leave a run's folder that everything else reads.
 
     Args:
@@ -39,6 +40,12 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
             ``resume_b.pdparams``, its checkpoints.
         overwrite: write over the run that is in ``out_dir`` already.
         progress: show a bar with loss, accuracy, images/s and the time left.
+        pretrained: what training starts from instead of random weights: True (ImageNet-1k, downloaded once), "cifar10"
+            (the weights shipped for fasternet_t0), the path of a weight file, a run's folder (its best weights), what
+            ``load_run`` returned, or a ``FasterNet``. Variant, mixer and activation must be those of ``config``. The
+            head starts fresh for other classes, the stem for other channels; stem and merging layers are resampled
+            where patch sizes or overlaps differ (``weights.resample_patches``). One line on stderr says so.
+            ``config.freeze`` and ``config.backbone_lr`` say how the rest is trained.
         resume: go on with the run in ``out_dir`` where it was interrupted, also in the middle of an epoch; on a CPU it
             ends in the same weights, bit for bit. Where no run is, one starts; where it is finished, nothing is done:
             the same call can be made until it returns.
@@ -58,8 +65,9 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
         RuntimeError: another thread of this process is training.
         KeyboardInterrupt: Ctrl-C or SIGTERM; there is a checkpoint of the step that was going on. A second Ctrl-C
             interrupts at once.
-        OSError: ``out_dir`` cannot be written; what was there is unchanged.
-        ValueError: the sets do not fit each other, or the images the network, or the settings the run to resume.
+        OSError: ``out_dir`` cannot be written; what was there is unchanged. Or a file of ``pretrained`` is not there.
+        ValueError: the sets do not fit each other, or the images the network, or the weights the network, or the
+            settings the run to resume.
 
     Sets Paddle's global random seed to ``config.seed``, then before every step to one made of it and the step's number.
 
@@ -82,14 +90,19 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
     if len(val) < processes.size:
         raise ValueError(f"val has {len(val)} images, fewer than the {processes.size} processes")
     config, remark = suit_batch(config, len(train), processes.size)
+    source = find_source(pretrained, config)
+    if source is None and (config.freeze or config.backbone_lr != 1):
+        raise ValueError(f"freeze={config.freeze!r}, backbone_lr={config.backbone_lr}: the backbone would be random; "
+                         "give pretrained, the weights to start from, or leave these settings out")
     with alone_in_this_process(), processes.losing_others(), contextlib.ExitStack() as stack:
-        trainer = Trainer(config, train, processes)
+        trainer = Trainer(config, train, processes, source)
         trainer.try_out(train, val)
         state = 0
         if processes.first:
             folder = make_folder("out_dir", out_dir)
             stack.enter_context(holding("out_dir", folder))
-            state = STATES.index(open_folder(folder, config, train, val, overwrite, resume))
+            state = STATES.index(open_folder(folder, config, train, val, overwrite, resume,
+                                             source.record() if source else None))
         state = STATES[int(processes.sum(state))]  # the others wait here until the folder is ready
         folder = Path(out_dir).expanduser()
         run = _Run(folder, trainer, checkpoint_seconds)
@@ -103,8 +116,8 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, resume=F
                 log = Log(folder, visualdl)
                 stack.callback(log.close)
                 log.write(state, trainer.steps)
-                if remark and state == "new":
-                    print(remark, file=sys.stderr)
+                for line in filter(None, (remark, *trainer.remarks) if state == "new" else ()):
+                    print(line, file=sys.stderr)
             run.train(val, log, progress and processes.first)
         if processes.first:
             run.checkpoints.remove()

@@ -25,10 +25,14 @@ def learning_rate(config, step, steps_per_epoch):
 
 
 def build_optimizer(model, config):
-    """The optimizer of ``config`` for the network's parameters. Norms, biases and layer scale are not decayed."""
+    """The optimizer of ``config`` for the network's parameters. Norms, biases and layer scale are not decayed.
+
+    A parameter's ``optimize_attr["learning_rate"]`` is a factor on its learning rate.
+    """
     matrices = _matrices(model) if config.optimizer == "muon" else []
     chosen = {parameter.name for parameter in matrices}
-    others = [parameter for parameter in model.parameters() if parameter.name not in chosen]
+    others = [parameter for parameter in model.parameters()
+              if parameter.name not in chosen and not parameter.stop_gradient]
     decayed = {parameter.name for parameter in others if parameter.ndim > 1}  # all the rest are vectors
     adamw = paddle.optimizer.AdamW(
         learning_rate=config.lr, parameters=others, weight_decay=config.weight_decay,
@@ -78,12 +82,16 @@ class Muon:
         self._rest.step()  # also then: it makes its state, and leaves the step out by itself
 
     def _step_matrices(self, rate):
-        if self._kernels is not None:
-            self._kernels.muon(self.matrices, self._momenta, rate, self._weight_decay, _MOMENTUM, _SIZE_OF_ADAMW,
-                               _COEFFICIENTS, _ITERATIONS)
-        else:
-            for parameter, momentum in zip(self.matrices, self._momenta):
-                self._update(parameter, momentum, rate)
+        factors = [parameter.optimize_attr["learning_rate"] for parameter in self.matrices]
+        for factor in sorted(set(factors)):
+            matrices, momenta = zip(*(pair for pair, own in zip(zip(self.matrices, self._momenta), factors)
+                                      if own == factor))
+            if self._kernels is not None:
+                self._kernels.muon(matrices, momenta, rate * factor, self._weight_decay, _MOMENTUM, _SIZE_OF_ADAMW,
+                                   _COEFFICIENTS, _ITERATIONS)
+                continue
+            for parameter, momentum in zip(matrices, momenta):
+                self._update(parameter, momentum, rate * factor)
 
     def _update(self, parameter, momentum, rate):
         gradient = parameter.grad

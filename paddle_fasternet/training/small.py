@@ -1,5 +1,7 @@
-"""How many images a step takes where the training set is small."""
+"""Sets that are small or uneven: how many images a step takes, and how much each class weighs."""
 import dataclasses
+
+import numpy as np
 
 from .config import Unchosen
 
@@ -38,3 +40,13 @@ def _fitting(batch, images, parts):
     while batch > _SMALLEST and images // batch < _STEPS:
         batch //= 2
     return max(min(batch, images) // parts * parts, 2 * parts)
+
+
+def class_weights(images):
+    """[K]: a weight for each class, so that every class of a set weighs the same and an image weighs 1 on average.
+
+    A class without images has 1.
+    """
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    present = np.count_nonzero(counts)
+    return np.where(counts > 0, len(images) / (present * np.maximum(counts, 1)), 1.0)

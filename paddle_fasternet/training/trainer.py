@@ -17,6 +17,8 @@ from . import statistics
 from .history import History
 from .native import use_native_kernels, why_not
 from .optimizers import WeightAverage, build_optimizer, learning_rate, moments
+from .small import class_weights
+from .start import divide, frozen_features, start_from
 
 # The host waits for a GPU only this often: losses stay on the device until then.
 _STEPS_BETWEEN_FETCHES = 20
@@ -32,16 +34,18 @@ class Trainer:
         config: ``TrainConfig``.
         train: the training images, an ``ImageSet`` or an ``ImageFolder``.
         processes: ``Processes`` that share each batch; one, as a rule.
+        source: the ``Source`` of weights to start from; None: random ones.
 
     Attributes:
         model, optimizer, history: as they are now.
         classifier: ``model`` with its preprocessing and class names.
+        remarks: lines for the user, on what was taken from ``source`` and on what computes.
         average: ``WeightAverage``, or None without ``ema_decay``.
         steps: done so far.
         epoch_seconds: of training in the present epoch.
     """
 
-    def __init__(self, config, train, processes):
+    def __init__(self, config, train, processes, source=None):
         paddle.seed(config.seed)
         classes = len(train.class_names)
         self.model = config.build_model(classes, in_channels=train.channels)
@@ -49,13 +53,38 @@ class Trainer:
         self.preprocess = self.classifier.preprocess
         self.config, self.processes = config, processes
         self.loader = Loader(train, min(config.batch_size, len(train)), self._augment(0, train), shuffle=True,
-                             drop_last=True, seed=config.seed, shard=(processes.rank, processes.size))
+                             drop_last=True, seed=config.seed, shard=(processes.rank, processes.size),
+                             balanced=config.balance == "sampling")
+        self.remarks, self._frozen, forward = [], [], self.model
+        if source:
+            fresh, remark = start_from(source, self.model, config, train.class_names)
+            self._frozen, self.remarks = divide(self.model, fresh, config), [remark]
+            forward = self._forward(fresh)
         amp_dtype = _choose_kernels(self.model, config, processes)
         self.optimizer = build_optimizer(self.model, config)
-        self.step_once, self.scaler = _make_step(self.model, self.optimizer, config, processes, amp_dtype)
+        weights = class_weights(train) if config.balance == "weights" else None
+        self.step_once, self.scaler = _make_step(self.model, forward, self.optimizer, config, processes, amp_dtype,
+                                                 weights)
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
         self.history, self.steps, self.epoch_seconds = History(), 0, 0.0
         self._statistics = None, ()  # the step at which they were estimated, and they
+
+    def _forward(self, fresh):
+        """What computes the logits: the network, or its head alone on the features of a backbone that stays."""
+        if not self.config.freeze:
+            return self.model
+        trained = sorted({name.rsplit(".", 2)[0] for name in fresh if not name.startswith("head.")})
+        if trained:
+            self.remarks.append(f"freeze='backbone': {', '.join(trained)} is trained too, so every step goes through "
+                                "the whole network in Paddle's layers")
+            return self.model
+        features = frozen_features(self.model, self.config, self.classifier, _threads(self.processes))
+        return lambda images: self.model.head(features(images))
+
+    def _train_mode(self):
+        self.model.train()
+        for layer in self._frozen:
+            layer.eval()
 
     def _augment(self, epoch, train):
         """What applies in an epoch: the first may be on smaller images, the last with an augmentation of their own."""
@@ -81,7 +110,7 @@ class Trainer:
             epoch: from 0.
             fetch_now: called after every step; a true answer fetches the numbers at once, which on a GPU waits for it.
         """
-        self.model.train()
+        self._train_mode()
         self.loader.augment = self._augment(epoch, self.loader.images)
         last = len(self.loader) * (epoch + 1)
         start, pending = time.perf_counter(), []
@@ -163,7 +192,9 @@ class Trainer:
         if self._statistics[0] != self.steps:
             epoch = (self.steps - 1) // len(self.loader)
             self.loader.augment = self._augment(epoch, self.loader.images)
-            self.model.train()
+            self._train_mode()
+            if not statistics.moving_norms(self.model):
+                return ()
             with contextlib.closing(self.loader.epoch(epoch)) as batches:
                 some = itertools.islice(batches, statistics.batches_needed(self.loader.batch_size))
                 self._statistics = self.steps, statistics.estimate(self.model, some, self.processes)
@@ -254,6 +285,11 @@ def _amp_dtype(amp):
 def _choose_kernels(model, config, processes):
     """Let the network use the native kernels if it should and can; the dtype of Paddle's mixed precision, or None."""
     precisions = {"auto": ("bf16", "fp32"), "bfloat16": ("bf16",), "off": ("fp32",)}.get(config.amp, ())
+    if config.freeze:
+        if config.kernels == "native":
+            raise ValueError(f"kernels='native': they train the backbone, which freeze={config.freeze!r} leaves as it "
+                             "is; use kernels='auto'")
+        return _amp_dtype(config.amp)
     if config.kernels == "paddle" or (config.kernels == "auto" and paddle.get_device() != "cpu"):
         return _amp_dtype(config.amp)
     for precision in precisions:
@@ -266,14 +302,17 @@ def _choose_kernels(model, config, processes):
     return _amp_dtype(config.amp)
 
 
-def _make_step(model, optimizer, config, processes, dtype):
-    """(step, scaler): ``step`` updates the weights with one batch and returns loss and accuracy, on the device."""
-    loss_function = LabelSmoothingCrossEntropy(config.smoothing)
+def _make_step(model, forward, optimizer, config, processes, dtype, weights=None):
+    """(step, scaler): ``step`` updates the weights with one batch and returns loss and accuracy, on the device.
+
+    ``forward`` gives the logits of images; ``weights`` are those of the classes in the loss.
+    """
+    loss_function = LabelSmoothingCrossEntropy(config.smoothing, weights)
     scaler = paddle.amp.GradScaler(enable=dtype == "float16")
 
     def step(images, labels):
         with paddle.amp.auto_cast(enable=dtype is not None, dtype=dtype or "bfloat16"):
-            logits = model(images)
+            logits = forward(images)
         loss = loss_function(logits, labels)
         scaler.scale(loss).backward()
         processes.average_gradients(model)

@@ -98,21 +98,31 @@ def load_weights(model, path, strict=True):
     return report
 
 
-def match_weights(model, path):
-    """(report, values): what a load would do, and the pairs (parameter, new value) for it. Changes nothing."""
+def load_arrays(path):
+    """(origin, {our name: array}): the weights in a file of any of the four origins, see ``load_weights``."""
+    return _read_ours(path)[:2]
+
+
+def _read_ours(path):
+    """(origin, {our name: array}, nest)."""
     arrays, nest = read_nested(path)
-    path = os.fspath(path)
     try:
         origin, arrays = to_ours(arrays)
     except ValueError as error:
-        raise ValueError(f"{path!r} cannot be loaded: {error}") from None
-    report = LoadReport(path, origin, nest)
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}") from None
+    return origin, {name: widen(array) for name, array in arrays.items()}, nest
+
+
+def match_weights(model, path):
+    """(report, values): what a load would do, and the pairs (parameter, new value) for it. Changes nothing."""
+    origin, arrays, nest = _read_ours(path)
+    report = LoadReport(os.fspath(path), origin, nest)
     values = []
     for name, parameter in model.state_dict().items():
         if name not in arrays:
             report.missing.append(name)
             continue
-        array = widen(arrays.pop(name))
+        array = arrays.pop(name)
         theirs, ours = list(array.shape), list(parameter.shape)
         if theirs == ours and not np.issubdtype(array.dtype, np.floating):
             theirs, ours = str(array.dtype), str(parameter.dtype).replace("paddle.", "")
