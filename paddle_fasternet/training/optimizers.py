@@ -31,8 +31,7 @@ def build_optimizer(model, config):
     """
     matrices = _matrices(model) if config.optimizer == "muon" else []
     chosen = {parameter.name for parameter in matrices}
-    others = [parameter for parameter in model.parameters()
-              if parameter.name not in chosen and not parameter.stop_gradient]
+    others = [parameter for parameter in model.parameters() if parameter.name not in chosen]
     decayed = {parameter.name for parameter in others if parameter.ndim > 1}  # all the rest are vectors
     adamw = paddle.optimizer.AdamW(
         learning_rate=config.lr, parameters=others, weight_decay=config.weight_decay,
