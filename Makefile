@@ -1,6 +1,7 @@
 # make demo       environment, then a first training with pictures in work/demo (under five minutes on two cores)
 # make test       environment, ruff and the tests
 # make interpretdl InterpretDL in the environment, without the old versions it asks for (make test has it)
+# make detection  PaddleDetection in the environment, likewise (make test has it)
 # make notebooks  every notebook from top to bottom in quick mode, about five minutes on two cores; changes nothing
 # make notebooks-full  as they stand, with all their training; their outputs are written into notebooks/
 # make bench      every measurement anew, into work/results: one to two hours on a machine with nothing else to do; it
@@ -10,24 +11,26 @@ PYTHON ?= python3
 VENV ?= .venv
 NATIVE := $(wildcard paddle_fasternet/native/csrc/*/*)
 
-.PHONY: demo test notebooks notebooks-full interpretdl test-paddle26 lint bench clean
+.PHONY: demo test notebooks notebooks-full interpretdl detection test-paddle26 lint bench clean
 
 demo: $(VENV)/demo.ready
 	OMP_NUM_THREADS=$$(nproc) $(VENV)/bin/paddle-fasternet demo --out work/demo
 
-test: $(VENV)/test.ready $(VENV)/interpretdl.ready lint
+test: $(VENV)/test.ready $(VENV)/interpretdl.ready $(VENV)/detection.ready lint
 	$(VENV)/bin/python -m pytest -q
 
-notebooks: $(VENV)/notebooks.ready
+notebooks: $(VENV)/notebooks.ready $(VENV)/detection.ready
 	$(VENV)/bin/python tests/run_notebooks.py
 
-notebooks-full: $(VENV)/notebooks.ready $(VENV)/interpretdl.ready
+notebooks-full: $(VENV)/notebooks.ready $(VENV)/interpretdl.ready $(VENV)/detection.ready
 	$(VENV)/bin/python tests/run_notebooks.py --full
 
 test-paddle26: .venv-paddle26/ready
 	.venv-paddle26/bin/python -m pytest -q
 
 interpretdl: $(VENV)/interpretdl.ready
+
+detection: $(VENV)/detection.ready
 
 lint: $(VENV)/test.ready
 	$(VENV)/bin/ruff check .
@@ -85,10 +88,16 @@ $(VENV)/interpretdl.ready: $(VENV)/demo.ready
 	$(call INTERPRETDL,$(VENV))
 	touch $@
 
+$(VENV)/detection.ready: $(VENV)/demo.ready
+	$(VENV)/bin/pip install -q -e ".[detection]"
+	$(VENV)/bin/pip install -q --no-deps paddledet==2.6.0
+	touch $@
+
 # Paddle 2.6 is of the time of numpy 1 and expects setuptools.
 .venv-paddle26/ready: setup.py $(NATIVE)
 	$(SYSTEM)
 	$(PYTHON) -m venv .venv-paddle26
 	.venv-paddle26/bin/pip install -q "paddlepaddle==2.6.2" "numpy<2" setuptools -e ".[dev,deploy,app]"
 	$(call INTERPRETDL,.venv-paddle26)
+	.venv-paddle26/bin/pip install -q --no-deps paddledet==2.6.0
 	touch $@

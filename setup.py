@@ -46,6 +46,8 @@ setup(
         "app": ["gradio>=4.44"],
         # what InterpretDL 0.8.0 needs without its dead pins; the package itself goes in with pip's --no-deps
         "interpretdl": ["requests", "ipython"],
+        # what PaddleDetection 2.6.0 needs without its dead pins; the package itself goes in with pip's --no-deps
+        "detection": ["pycocotools>=2.0.6", "pyyaml", "scipy", "pandas", "requests", "six"],
         "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.4", "lime>=0.2"],
     },
     entry_points={"console_scripts": ["paddle-fasternet=paddle_fasternet.cli:main"]},

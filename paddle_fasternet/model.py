@@ -174,6 +174,7 @@ class FasterNet(nn.Layer):
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.stride = patch_size
+        self.out_channels, self.strides = (), ()  # of the maps that forward_features returns
         embed_act_layer = act_layer if embed_act else nn.Identity
         self.patch_embed = PatchEmbed(in_channels, dim, patch_size, norm_layer, embed_act_layer, embed_overlap)
 
@@ -188,6 +189,7 @@ class FasterNet(nn.Layer):
                 FasterNetBlock(dim, mlp_ratio, n_div, drop_path_rate * block / last_block, layer_scale_init_value,
                                act_layer, norm_layer, mixer, kernel_size)
                 for block in range(sum(depths[:i]), sum(depths[:i]) + depth)]))
+            self.out_channels, self.strides = (*self.out_channels, dim), (*self.strides, self.stride)
         self.stages = nn.Sequential(*stages)
         self.avgpool_pre_head = nn.Sequential(
             nn.AdaptiveAvgPool2D(1), nn.Conv2D(dim, feature_dim, 1, bias_attr=False), act_layer())
@@ -233,7 +235,10 @@ class FasterNet(nn.Layer):
                              f"{self.stride}; resize it, or build the network with a smaller patch_size or merge_sizes")
 
     def forward_features(self, x):
-        """The maps of all stages, first to last: with the default sizes [N, embed_dim * 2**i, H / (4 * 2**i), ...]."""
+        """The maps of all stages, first to last: with the default sizes [N, embed_dim * 2**i, H / (4 * 2**i), ...].
+
+        ``out_channels`` and ``strides`` tell their channels and by how much they are smaller than the input.
+        """
         if paddle.in_dynamic_mode():
             self._check_input(x)
         maps = []

@@ -113,8 +113,11 @@ def _read_ours(path):
     return origin, {name: widen(array) for name, array in arrays.items()}, nest
 
 
-def match_weights(model, path):
-    """(report, values): what a load would do, and the pairs (parameter, new value) for it. Changes nothing."""
+def match_weights(model, path, adapt=None):
+    """(report, values): what a load would do, and the pairs (parameter, new value) for it. Changes nothing.
+
+    adapt: a function (array of the file, the model's shape) -> array; it may fit the one to the other.
+    """
     origin, arrays, nest = _read_ours(path)
     report = LoadReport(os.fspath(path), origin, nest)
     values = []
@@ -123,6 +126,7 @@ def match_weights(model, path):
             report.missing.append(name)
             continue
         array = arrays.pop(name)
+        array = adapt(array, list(parameter.shape)) if adapt else array
         theirs, ours = list(array.shape), list(parameter.shape)
         if theirs == ours and not np.issubdtype(array.dtype, np.floating):
             theirs, ours = str(array.dtype), str(parameter.dtype).replace("paddle.", "")

@@ -71,15 +71,7 @@ def load_pretrained(model, name, pretrained):
         ValueError: ``pretrained`` is neither; or anything but the head does not fit. The model is then as it was.
         ConnectionError: the download failed; the message says where to put the file by hand.
     """
-    if pretrained is True:
-        path = fetch_pretrained(name)
-    elif pretrained == "cifar10":
-        path = os.fspath(CIFAR10_RUN / "final_model.pdparams")
-    elif isinstance(pretrained, (str, os.PathLike)) and os.path.isfile(os.path.expanduser(pretrained)):
-        path = os.path.expanduser(pretrained)
-    else:
-        raise ValueError(f"pretrained={pretrained!r} is not known; give True (the ImageNet-1k weights), 'cifar10' (the "
-                         "shipped ones) or the path of a weight file")
+    path = find_pretrained(name, pretrained)
     report, values = match_weights(model, path)
     names = report.missing + report.unexpected + [entry[0] for entry in report.mismatched]
     if report.notes or not all(n.startswith("head.") for n in names):
@@ -90,6 +82,18 @@ def load_pretrained(model, name, pretrained):
     apply_weights(values)
     model.pretrained_facts = _facts(model, pretrained)
     return report
+
+
+def find_pretrained(name, pretrained):
+    """The path of the file that ``pretrained`` stands for; see ``load_pretrained``, whose errors these are."""
+    if pretrained is True:
+        return fetch_pretrained(name)
+    if pretrained == "cifar10":
+        return os.fspath(CIFAR10_RUN / "final_model.pdparams")
+    if isinstance(pretrained, (str, os.PathLike)) and os.path.isfile(os.path.expanduser(pretrained)):
+        return os.path.expanduser(pretrained)
+    raise ValueError(f"pretrained={pretrained!r} is not known; give True (the ImageNet-1k weights), 'cifar10' (the "
+                     "shipped ones) or the path of a weight file")
 
 
 def _facts(model, pretrained):
