@@ -12,7 +12,7 @@ import paddle
 from paddle import nn
 
 from ._check import check_number
-from ._modes import evaluating
+from ._modes import evaluating, input_type
 from .native.cpu import cores, paddle_threads
 
 _TRANSPOSED = (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)
@@ -203,7 +203,7 @@ def count_macs(model, image_size=224, channels=3):
             layer._forward_post_hooks.move_to_end(handles[-1]._hook_id, last=False)
     try:
         with evaluating(model), paddle.no_grad():
-            model(paddle.zeros([1, channels, image_size, image_size]))
+            model(paddle.zeros([1, channels, image_size, image_size], input_type(model)))
     finally:
         for handle in handles:
             handle.remove()

@@ -7,7 +7,7 @@ import paddle
 from paddle import nn
 
 from ._check import check_number, check_type
-from ._modes import evaluating
+from ._modes import evaluating, input_type
 from .data import Augment
 
 # The statistics that PaddleClas's ImageNet-1k weights expect, in 0..255.
@@ -70,8 +70,8 @@ class Classifier:
             ValueError: the network does not take its input, or gives something else than [N, K].
         """
         with evaluating(self.model), paddle.no_grad():
-            shape = self.model(paddle.zeros([1, len(self.mean), self.image_size, self.image_size],
-                                            input_type(self.model))).shape
+            x = paddle.zeros([1, len(self.mean), self.image_size, self.image_size], input_type(self.model))
+            shape = self.model(x).shape
         if len(shape) != 2:
             raise ValueError(f"the network's outputs have the shape {shape}; it must be [N, classes]")
         return shape[1]
@@ -112,11 +112,6 @@ class Classifier:
             raise ValueError(f"class_names has {len(classifier.class_names)} names for a network of "
                              f"{classifier.count_outputs()} outputs")
         return classifier
-
-
-def input_type(network):
-    """The type of a network's input: that of its first weight."""
-    return next((value.dtype for value in network.parameters()), paddle.float32)
 
 
 def channel_values(argument, values):

@@ -8,7 +8,7 @@ from paddle import nn
 from tqdm.auto import tqdm
 
 from ._check import check_type
-from ._modes import evaluating
+from ._modes import dynamic, evaluating
 from .bundle import Classifier
 from .data import Augment, Loader, Mirrored, check_images
 from .deploy import Predictor, start_fastest
@@ -60,6 +60,7 @@ class Evaluation:
         return wrong[np.argsort(-self.probabilities[wrong].max(1), kind="stable")][:count]
 
 
+@dynamic
 def evaluate(model, images, preprocess=None, batch_size=256, progress=False, flips=False, threads=None):
     """Classify a set of images and compare with its labels.
 

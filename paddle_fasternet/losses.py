@@ -5,6 +5,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ._check import check_number, check_type
+from ._modes import traced
 
 
 class LabelSmoothingCrossEntropy(nn.Layer):
@@ -65,7 +66,7 @@ class LabelSmoothingCrossEntropy(nn.Layer):
             raise ValueError(f"integer labels of shape {list(labels.shape)} must be [N] or [N, 1] with N = "
                              f"{log_prob.shape[0]}")
         index = labels.reshape([-1, 1]).astype("int64")
-        if paddle.in_dynamic_mode() and labels.place.is_cpu_place():  # on a GPU the look would stop the stream
+        if not traced() and labels.place.is_cpu_place():  # on a GPU the look would stop the stream
             low, high, classes = int(index.min()), int(index.max()), log_prob.shape[1]
             if low < 0 or high >= classes:
                 raise ValueError(f"label {low if low < 0 else high} is outside the {classes} classes "

@@ -12,6 +12,7 @@ import paddle
 from paddle import nn
 
 from ._check import check_choice, check_number, check_sizes, check_type
+from ._modes import check_dynamic
 from .layers import DropPath
 from .mixers import KERNEL_SIZE, make_mixer
 from .weights import bundle_of, load_pretrained, shipped_arguments
@@ -158,6 +159,7 @@ class FasterNet(nn.Layer):
                  norm_layer=nn.BatchNorm2D, mixer="pconv", merge_sizes=(2, 2, 2), embed_act=False,
                  embed_overlap=0, init="paper", kernel_size=KERNEL_SIZE):
         super().__init__()
+        check_dynamic("FasterNet")
         in_channels = check_number("in_channels", in_channels, low=1, integer=True)
         num_classes = check_number("num_classes", num_classes, low=0, integer=True)
         dim = check_number("embed_dim", embed_dim, low=1, integer=True)
@@ -239,8 +241,11 @@ class FasterNet(nn.Layer):
 
         ``out_channels`` and ``strides`` tell their channels and by how much they are smaller than the input.
         """
+        check_dynamic("FasterNet")
         if paddle.in_dynamic_mode():
             self._check_input(x)
+        if self.patch_embed.proj.weight.dtype == paddle.float64:
+            x = x.astype("float64")  # images come as float32, which mixed precision does not cast to this type
         maps = []
         x = self.patch_embed(x)
         for layer in self.stages:

@@ -12,6 +12,7 @@ import paddle
 from .. import data
 from .._check import check_choice, check_path, check_type
 from .._files import write_json
+from .._modes import dynamic
 from ..benchmark import count_macs, count_parameters, machine
 from ..model import VARIANTS, FasterNet
 from .engines import ENGINES, PRECISIONS, by_speed, is_installed, offered
@@ -23,6 +24,7 @@ FORMATS = ("paddle", "onnx", "paddlex")
 CALIBRATION_IMAGES = 300  # NNCF's own default
 
 
+@dynamic
 def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *, mean=None, std=None,
            calibration=None, validation=None, overwrite=False, progress=True):
     """Write a network, BatchNorm folded, for use elsewhere; nothing of it stays if anything goes wrong.

@@ -4,7 +4,7 @@ import paddle
 from paddle import nn
 
 from .._check import check_type
-from .._modes import evaluating
+from .._modes import dynamic, evaluating
 from .._plain import copied, oddity, places
 from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage
 
@@ -17,6 +17,7 @@ _PAIRS = {
 }
 
 
+@dynamic
 def fuse_conv_bn(model, example=None):
     """A copy of a network in evaluation mode with every BatchNorm folded that directly follows a convolution.
 

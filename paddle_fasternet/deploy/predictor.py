@@ -16,6 +16,7 @@ import paddle
 
 from .._check import check_choice, check_number
 from .._files import write_json
+from .._modes import dynamic
 from .._plain import oddities
 from ..benchmark import machine, time_in_turn
 from ..data import Augment, read_image
@@ -63,6 +64,7 @@ class Predictor:
         ImportError: the engine is not installed.
     """
 
+    @dynamic
     def __init__(self, source, engine="auto", precision="auto", threads=None, *, image_size=None, mean=None, std=None,
                  class_names=None):
         check_choice("engine", engine, ("auto", *ENGINES))

@@ -9,6 +9,7 @@ from typing import List, Tuple
 from paddle import nn
 
 from .._check import check_number, check_type
+from .._modes import check_dynamic
 from .._plain import copied, oddity, places
 from ..benchmark import count_parameters
 from ..layers import PConv
@@ -64,6 +65,7 @@ def replace_conv(model, n_div=4):
     Raises:
         ValueError: there is nothing to swap; the message says why.
     """
+    check_dynamic("replace_conv")
     check_type("model", model, nn.Layer)
     n_div = check_number("n_div", n_div, low=2, integer=True)
     given = nn.Sequential(model)  # so that the network itself may be the convolution

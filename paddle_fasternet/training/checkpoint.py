@@ -9,6 +9,7 @@ import paddle
 
 from .._check import check_choice, check_path
 from .._files import is_sealed, remove_partial, replacing, seal, write_json
+from .._modes import dynamic
 from ..benchmark import machine
 from ..bundle import Classifier
 from ..data import describe_files
@@ -218,6 +219,7 @@ def check_same_run(folder, config, train, val, start=None):
                          f"with these: {'; '.join(differences)}{more}")
 
 
+@dynamic
 def load_run(folder, which="best"):
     """Read a run back from its folder alone.
 

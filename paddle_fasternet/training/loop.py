@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from .. import plots
 from .._check import check_number, check_type
 from .._files import holding, make_folder
+from .._modes import dynamic
 from ..data import check_images
 from .checkpoint import STATES, Checkpoints, open_folder, save_model
 from .config import check_config
@@ -26,6 +27,7 @@ from .trainer import Trainer
 _LEAST_SHARE = 50
 
 
+@dynamic
 def fit(config, train, val, out_dir, overwrite=False, progress=True, *, pretrained=None, resume=False,
         checkpoint_seconds=60, visualdl=False):
     """Train a network and leave a run's folder that everything else reads.

@@ -20,6 +20,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from .._check import check_choice, check_number, check_type
+from .._modes import traced
 from ..deploy.native_form import foreign
 from ..layers import drop_factors
 from ..mixers import MIXERS
@@ -117,7 +118,8 @@ def use_native_kernels(model, precision="fp32", threads=None):
             or AMX.
         threads: None: as many as this process may use.
 
-    In evaluation, for ``forward_features``, and where the input needs a gradient, Paddle's layers are used as before.
+    In evaluation, for ``forward_features``, inside ``paddle.jit.to_static``, and where the input needs a gradient,
+    Paddle's layers are used as before.
     A network with a hook before its head is refused; a hook registered later is not called in training. A forward has
     one backward: at a second one Paddle (2.6, 3.3) crashes in any ``PyLayer``. ``model.kernels = None`` switches back.
     From now on Paddle's own threads sleep where they have nothing to do, unless KMP_BLOCKTIME in the environment says
@@ -167,7 +169,7 @@ class NativeKernels:
 
     def takes(self, model, x):
         """Whether the kernels can do this input in the network's present state."""
-        return (paddle.in_dynamic_mode() and paddle.get_device() == "cpu" and x.place.is_cpu_place()
+        return (not traced() and paddle.get_device() == "cpu" and x.place.is_cpu_place()
                 and x.dtype == model.patch_embed.proj.weight.dtype == paddle.float32 and x.stop_gradient and x.size > 0
                 and all(norm.training for norm in _norms(model)))
 

@@ -7,6 +7,7 @@ import paddle
 from paddle import nn
 
 from .._check import check_type
+from .._modes import dynamic
 from .names import to_ours
 from .read import read_nested, widen
 
@@ -70,6 +71,7 @@ class LoadReport:
         return "Is it another variant, or another n_div, mlp_ratio or mixer? strict=False takes what fits."
 
 
+@dynamic
 def load_weights(model, path, strict=True):
     """Load a weight file of any of the four origins into a model; nothing in the file is executed.
 
