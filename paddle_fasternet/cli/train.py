@@ -1,12 +1,13 @@
 """``paddle-fasternet train | evaluate | demo``."""
 import argparse
 import dataclasses
+import types
 
 from .. import plots
 from .._files import make_folder
 from ..data import AUGMENTATIONS, DATASETS, load_dataset
 from ..deploy import Predictor
-from ..training import RECIPES, TrainConfig, evaluate, fit, load_run
+from ..training import RECIPES, TrainConfig, evaluate, fit, load_run, read_record
 from .options import add_data, add_engine, add_run, display_width, find_run, load_data, open_predictor
 from .speed import measure, print_speed
 
@@ -21,11 +22,15 @@ def add_commands(add):
                 "augmentations: " + "; ".join(f"{name}[={default:g}] {text}"
                                               for name, (default, _, _, text) in AUGMENTATIONS.items()))
     add_data(train)
+    train.set_defaults(data=None)  # with --resume: what the run was trained on
+    train.add_argument("--pretrained", metavar="WHAT",
+                       help="weights to start from: cifar10 (shipped), imagenet (downloaded), a weight file, or a "
+                            "run's folder")
     train.add_argument("--out", default="work/run", help="folder of the run (default: %(default)s)")
     train.add_argument("--overwrite", action="store_true", help="write over the run that is in the folder already")
     train.add_argument("--resume", action="store_true",
-                       help="go on with the run in the folder where it was interrupted; begin where there is none, do "
-                            "nothing where it is finished")
+                       help="go on with the run in the folder where it was interrupted, with its data, settings and "
+                            "weights unless they are given; begin where there is none, do nothing where it is finished")
     train.add_argument("--checkpoint-seconds", type=float, default=60, metavar="X",
                        help="time between two checkpoints (default: %(default)s)")
     train.add_argument("--recipe", metavar="NAME", help=f"start from the settings of {', '.join(RECIPES)}; those given "
@@ -69,10 +74,21 @@ def _add_config(parser):
 
 def _train(options):
     given = {name: value for name, value in vars(options).items() if name in TrainConfig.help_texts()}
-    config = TrainConfig.recipe(options.recipe, **given) if options.recipe else TrainConfig(**given)
-    train, test = load_dataset(options.data, options.data_file)
+    before = read_record(options.out) if options.resume else None
+    if options.recipe:
+        config = TrainConfig.recipe(options.recipe, **given)
+    else:
+        config = TrainConfig.from_dict({**(before["config"] if before else {}), **given})
+    pretrained = options.pretrained
+    if before and pretrained is None:
+        pretrained = before.get("pretrained", {}).get("from")
+    if before and not options.data:
+        options.run = options.out
+        train, test = load_data(options, types.SimpleNamespace(data=before["data"]), before["data"]["class_names"])
+    else:
+        train, test = load_dataset(options.data or "auto", options.data_file)
     _train_and_report(config, train, test, options.out, overwrite=options.overwrite, resume=options.resume,
-                      checkpoint_seconds=options.checkpoint_seconds, visualdl=options.visualdl)
+                      pretrained=pretrained, checkpoint_seconds=options.checkpoint_seconds, visualdl=options.visualdl)
 
 
 def _train_and_report(config, train, test, out, **options):

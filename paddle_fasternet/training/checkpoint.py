@@ -193,10 +193,7 @@ def check_same_run(folder, config, train, val, start=None):
         ValueError: it was not; names what differs.
         FileExistsError: there is no run of this library in it.
     """
-    path = folder / "config.json"
-    if not _is_ours(path):
-        raise FileExistsError(f"{path} is not of this library and stays as it is; choose another out_dir")
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = read_record(folder)
     data = _describe(train, val)
     for name in ("source", *(("name", "train_from", "val_from") if "val_from" in data else ())):
         data.pop(name)  # the same images may lie elsewhere
@@ -217,6 +214,23 @@ def check_same_run(folder, config, train, val, start=None):
                     f"with pretrained={str(folder)!r} (--pretrained {folder})")
         raise ValueError(f"out_dir={str(folder)!r} holds a run with other settings or data, which cannot be resumed "
                          f"with these: {'; '.join(differences)}{more}")
+
+
+def read_record(folder):
+    """The content of a run's ``config.json``, also of an unfinished run; None where there is no such file.
+
+    Its parts are "config" (fields of ``TrainConfig``), "data", "machine", and "pretrained" (what it started from) where
+    it did not start from random weights.
+
+    Raises:
+        FileExistsError: the file is not of this library.
+    """
+    path = check_path("folder", folder) / "config.json"
+    if not path.exists():
+        return None
+    if not _is_ours(path):
+        raise FileExistsError(f"{path} is not of this library and stays as it is; choose another out_dir")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @dynamic

@@ -42,7 +42,7 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, pretrain
             ``resume_b.pdparams``, its checkpoints.
         overwrite: write over the run that is in ``out_dir`` already.
         progress: show a bar with loss, accuracy, images/s and the time left.
-        pretrained: what training starts from instead of random weights: True (ImageNet-1k, downloaded once), "cifar10"
+        pretrained: what training starts from instead of random weights: "imagenet" or True (downloaded once), "cifar10"
             (the weights shipped for fasternet_t0), the path of a weight file, a run's folder (its best weights), what
             ``load_run`` returned, or a ``FasterNet``. Variant, mixer and activation must be those of ``config``. The
             head starts fresh for other classes, the stem for other channels; stem and merging layers are resampled

@@ -54,7 +54,7 @@ def find_source(pretrained, config):
     """
     if pretrained is None or pretrained is False:
         return None
-    if pretrained is True:
+    if pretrained is True or (isinstance(pretrained, str) and pretrained == "imagenet"):
         return Source("imagenet", *_read(fetch_pretrained(config.model)))
     if isinstance(pretrained, str) and pretrained == "cifar10":
         run = load_run(CIFAR10_RUN, "final")
@@ -65,8 +65,8 @@ def find_source(pretrained, config):
             run = load_run(path)
             return _of_network(str(path), run.model, run.class_names)
         if not path.exists():
-            raise FileNotFoundError(f"pretrained={os.fspath(pretrained)!r}: there is no such file or folder; give True "
-                                    "(ImageNet-1k), 'cifar10', a weight file, a run's folder, or a network")
+            raise FileNotFoundError(f"pretrained={os.fspath(pretrained)!r}: there is no such file or folder; give "
+                                    "'imagenet' or True, 'cifar10', a weight file, a run's folder, or a network")
         return Source(str(path), *_read(path))
     if isinstance(pretrained, (Run, Classifier)):
         return _of_network(f"a {type(pretrained).__name__}", pretrained.model, pretrained.class_names)

@@ -1,5 +1,7 @@
 """Training that starts from weights: what is taken, what is resampled, what stays as it is."""
+import copy
 import json
+import pickle
 
 import numpy as np
 import paddle
@@ -344,3 +346,13 @@ def test_the_optimizer_has_no_state_of_frozen_parameters(trained, tiny_set):
     training.step_once(*next(iter(Loader(tiny_set, 8))))
     assert {name.split("/")[1] for name in training.state()[0] if name.startswith("optimizer/")} == {
         "head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run))])
+def test_a_run_can_be_copied_and_pickled(trained, tiny_set, copied):
+    run = load_run(trained)
+    other = copied(run)
+    x = paddle.to_tensor(run.preprocess(tiny_set.images, None, None)[0])
+    np.testing.assert_array_equal(other.model(x).numpy(), run.model(x).numpy())
+    assert other.config == run.config and other.history == run.history and other.class_names == run.class_names
+    assert not other.model.training
