@@ -6,7 +6,7 @@
 # make notebooks-full  as they stand, with all their training; their outputs are written into notebooks/
 # make bench      every measurement anew, into work/results: one to two hours on a machine with nothing else to do; it
 #                 needs CIFAR-10. make bench BENCH=--quick sees in two minutes that all of them run, and keeps nothing
-# make test-paddle26, make lint, make clean
+# make test-paddle26  the tests but the slow ones on Paddle 2.6; make lint, make clean
 PYTHON ?= python3
 VENV ?= .venv
 NATIVE := $(wildcard paddle_fasternet/native/csrc/*/*)
@@ -26,7 +26,7 @@ notebooks-full: $(VENV)/notebooks.ready $(VENV)/interpretdl.ready $(VENV)/detect
 	$(VENV)/bin/python tests/run_notebooks.py --full
 
 test-paddle26: .venv-paddle26/ready
-	.venv-paddle26/bin/python -m pytest -q
+	.venv-paddle26/bin/python -m pytest -q -m "not slow"
 
 interpretdl: $(VENV)/interpretdl.ready
 

@@ -59,8 +59,12 @@ class Ours:
     """``Predictor`` on an exported folder, on a run's folder or on a network; it tells which engine it took."""
 
     def __init__(self, engine, precision, batch, size, folder=None, **arguments):
-        source = folder or (load_run(arguments["run"], "final") if "run" in arguments else network(**arguments))
-        self.predictor, self.x = Predictor(source, engine, precision, THREADS, image_size=size), noise(batch, size)
+        run = arguments.get("run")
+        if folder or run:
+            self.predictor = Predictor(folder or load_run(run, "final"), engine, precision, THREADS)
+        else:
+            self.predictor = Predictor(network(**arguments), engine, precision, THREADS, image_size=size)
+        self.x = noise(batch, size)
 
     def __call__(self):
         self.predictor.logits(self.x)
