@@ -121,9 +121,12 @@ def holding(argument, folder):
 
 def write_json(path, content):
     """Write ``content`` as JSON, whole or not at all. NaN and infinities are refused: JSON has none."""
-    text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    try:
+        text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False).encode("utf-8")
+    except UnicodeEncodeError:  # the name of a file is not UTF-8: JSON's own escapes keep it
+        text = json.dumps(content, indent=1, allow_nan=False).encode("ascii")
     with replacing(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text + b"\n")
 
 
 def make_folder(argument, path):

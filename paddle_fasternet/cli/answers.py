@@ -4,7 +4,7 @@ import io
 import json
 
 from .._check import check_choice, check_path
-from .._files import make_folder, replacing
+from .._files import make_folder, replacing, write_json
 
 ENDINGS = (".csv", ".json")
 
@@ -29,13 +29,12 @@ def write_answers(path, files, answers):
         content = [{"file": str(file), "classes": [{"name": name, "probability": probability}
                                                    for name, probability in answer]}
                    for file, answer in zip(files, answers)]
-        data = json.dumps(content, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
-    else:
-        table, count = io.StringIO(newline=""), max(map(len, answers), default=0)
-        writer = csv.writer(table)
-        writer.writerow(["file", *(f"{what} {i + 1}" for i in range(count) for what in ("class", "probability"))])
-        writer.writerows([str(file), *(value for name, probability in answer for value in (name, f"{probability:.6f}"))]
-                         for file, answer in zip(files, answers))
-        data = table.getvalue().encode("utf-8-sig", "backslashreplace")
+        write_json(path, content)
+        return
+    table, count = io.StringIO(newline=""), max(map(len, answers), default=0)
+    writer = csv.writer(table)
+    writer.writerow(["file", *(f"{what} {i + 1}" for i in range(count) for what in ("class", "probability"))])
+    writer.writerows([str(file), *(value for name, probability in answer for value in (name, f"{probability:.6f}"))]
+                     for file, answer in zip(files, answers))
     with replacing(path) as file:
-        file.write(data)
+        file.write(table.getvalue().encode("utf-8-sig", "backslashreplace"))

@@ -53,7 +53,8 @@ def _predict(options):
         print(f"{len(files):,} images classified; written to {out}")
         return
     for file, answer in zip(files, answers):
-        print(f"{file}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in answer))
+        shown = file.encode("utf-8", "backslashreplace").decode()  # a name may be no UTF-8
+        print(f"{shown}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in answer))
 
 
 def _files(image):

@@ -1,11 +1,12 @@
 """``paddle-fasternet train | evaluate | demo``."""
 import argparse
 import dataclasses
+import sys
 import types
 
 from .. import plots
 from .._files import make_folder
-from ..data import AUGMENTATIONS, DATASETS, load_dataset
+from ..data import AUGMENTATIONS, DATASETS, load_dataset, parse_augment
 from ..deploy import Predictor
 from ..training import RECIPES, TrainConfig, evaluate, fit, load_run, read_record
 from .options import add_data, add_engine, add_run, display_width, find_run, load_data, open_predictor
@@ -87,6 +88,10 @@ def _train(options):
         train, test = load_data(options, types.SimpleNamespace(data=before["data"]), before["data"]["class_names"])
     else:
         train, test = load_dataset(options.data or "auto", options.data_file)
+    if not getattr(DATASETS.get(train.name), "mirror", True) and {"flip", "altflip"} & set(
+            parse_augment(config.augment)):
+        print(f"{train.name}: a mirror image means something else here; leave out the flips, such as --augment shift",
+              file=sys.stderr)
     _train_and_report(config, train, test, options.out, overwrite=options.overwrite, resume=options.resume,
                       pretrained=pretrained, checkpoint_seconds=options.checkpoint_seconds, visualdl=options.visualdl)
 

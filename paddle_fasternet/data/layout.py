@@ -120,8 +120,9 @@ def split(images, share, seed):
         test[rng.permutation(members)[:max(count, 0)]] = True
     if not test.any():
         raise ValueError(f"{images.root}: with one picture in each class nothing is left to test on")
-    train = dataclasses.replace(images[~test], part="rest")
-    return train, dataclasses.replace(images[test], part="listed")
+    source = f"{images.source}, {share:.0%} of each class for testing, seed {seed}"
+    return tuple(dataclasses.replace(images[chosen], part=part, source=source)
+                 for chosen, part in ((~test, "rest"), (test, "listed")))
 
 
 def list_pictures(path, inside, class_names):

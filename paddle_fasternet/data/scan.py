@@ -93,12 +93,12 @@ def _header(path):
     """(height, width, kind) of a file, or what is wrong with it in a few words."""
     from PIL import Image, UnidentifiedImageError
     try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            return "no regular file"
+        if not found.st_size:
+            return "empty"
         with open(path, "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                return "no regular file"
-            if not found.st_size:
-                return "empty"
             with Image.open(file) as image:
                 width, height = image.size
                 if width * height > (Image.MAX_IMAGE_PIXELS or float("inf")):

@@ -46,5 +46,5 @@ def plot_top_losses(images, result, count=16, figure=None):
 
 def _short(file):
     """The last folder and name of a file; of a long name its end."""
-    text = "/".join(Path(file).parts[-2:])
+    text = "/".join(Path(file).parts[-2:]).encode("utf-8", "replace").decode()  # names may be no UTF-8
     return text if len(text) <= 34 else "…" + text[-33:]

@@ -1,6 +1,7 @@
 """A folder of one's own on the command line, from training to predictions."""
 import csv
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def train(capsys, *options):
 
 def test_from_the_folder_to_predictions(tmp_path, capsys):
     colours(tmp_path / "photos", (20, 20, 10))
-    assert "data: photos, 40 training and 10 test images (the folder photos)" in train(capsys).out
+    assert ("data: photos, 40 training and 10 test images (the folder photos, 20% of each class for testing, seed 0)"
+            in train(capsys).out)
     again = load_dataset("run")  # a run's folder stands for its data
     assert [len(part) for part in again] == [40, 10]
     assert again[1].names == json.loads(Path("run/config.json").read_text())["data"]["val_from"]["files"]
@@ -107,3 +109,25 @@ def test_what_a_run_says_about_its_pictures(tmp_path, capsys):
     data = load_run("run").data
     assert data["train_from"] == {"folder": str(tmp_path / "photos"), "inside": "", "part": "rest"}
     assert data["val_from"]["part"] == "listed" and len(data["val_from"]["files"]) == 10
+
+
+def test_names_that_are_no_utf_8(tmp_path, capsys):
+    """Such names come out of archives of other systems; they are recorded, shown and written like any other."""
+    folder = colours(tmp_path / "photos", (20, 20, 10))
+    for file in sorted((folder / "red").iterdir()):
+        os.rename(file, folder / "red" / os.fsdecode(b"\xff" + os.fsencode(file.name)))
+    train(capsys, "--epochs", "1")
+    assert cli.main(["evaluate", "--run", "run"]) == 0
+    assert "on 10 test images" in capsys.readouterr().out
+    assert cli.main(["predict", "photos/red", "--run", "run"]) == 0
+    assert "photos/red/\\udcff0.jpg: " in capsys.readouterr().out
+    for name in ("a.csv", "a.json"):
+        assert cli.main(["predict", "photos/red", "--run", "run", "--out", name]) == 0
+        assert Path(name).read_bytes().decode("utf-8")
+
+
+def test_flips_of_what_has_no_mirror_image_are_pointed_out(tmp_path, capsys):
+    for augment, said in (("flip,shift", True), ("shift", False)):
+        assert cli.main(["train", "--data", "digits", "--epochs", "1", "--batch-size", "700", "--patch-size", "4",
+                         "--augment", augment, "--out", augment[:2]]) == 0
+        assert ("a mirror image means something else here" in capsys.readouterr().err) == said

@@ -117,12 +117,13 @@ def test_what_is_no_picture_is_passed_over_and_what_cannot_be_read_is_named_in_o
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     os.symlink("nowhere.jpg", folder / "red/broken.jpg")
+    os.mkfifo(folder / "red/pipe.jpg")
     os.symlink(folder, folder / "red/circle")
     os.symlink("self", folder / "red/self")
     images = load_folder(folder)
     assert images.class_names == ("blue", "green", "red") and np.bincount(images.labels).tolist() == [4, 5, 7]
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "5 of 21 pictures cannot be read and are left out: " in said
+    assert said.count("\n") == 1 and "6 of 22 pictures cannot be read and are left out: " in said
     for name in ("blue/cut.jpg (cut off or damaged)", "blue/empty.png (empty)", "red/broken.jpg (a link to nowhere)"):
         assert name in said
 
