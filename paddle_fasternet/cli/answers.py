@@ -1,7 +1,6 @@
 """The file that ``paddle-fasternet predict --out`` writes."""
 import csv
 import io
-import json
 
 from .._check import check_choice, check_path
 from .._files import make_folder, replacing, write_json
