@@ -167,6 +167,9 @@ class NativeKernels:
     def __deepcopy__(self, memo):
         return self
 
+    def __reduce__(self):
+        return NativeKernels, (self.kind.split("-")[0], self.threads)  # the best of that precision where it is read
+
     def takes(self, model, x):
         """Whether the kernels can do this input in the network's present state."""
         return (not traced() and paddle.get_device() == "cpu" and x.place.is_cpu_place()
