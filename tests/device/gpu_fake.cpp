@@ -4,6 +4,7 @@
 // events, and for those kernels that Paddle cannot fall back from. Every other kernel runs as Paddle's CPU kernel on copies of
 // its inputs, so results are the CPU's while every branch of the library for another device is taken.
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -83,6 +84,18 @@ C_Status min_chunk(const C_Device, size_t* size) {
   return C_SUCCESS;
 }
 
+C_Status yes(const C_Device, bool* supported) {
+  *supported = true;
+  return C_SUCCESS;
+}
+// Paddle 3 asks the runtime; 2.6 has no such question.
+template <typename Runtime>
+auto support_half(Runtime* runtime, int) -> decltype(runtime->is_float16_supported, void()) {
+  runtime->is_float16_supported = runtime->is_bfloat16_supported = yes;
+}
+template <typename Runtime>
+void support_half(Runtime*, long) {}
+
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) void InitPlugin(CustomRuntimeParams* params) {
@@ -116,6 +129,7 @@ extern "C" __attribute__((visibility("default"))) void InitPlugin(CustomRuntimeP
   runtime->get_device_list = device_list;
   runtime->device_memory_stats = memory_stats;
   runtime->device_min_chunk_size = min_chunk;
+  support_half(runtime, 0);
 }
 
 // ---- kernels that Paddle does not fall back from ----
@@ -174,7 +188,7 @@ void memcpy_h2d(const phi::Context& context, const phi::DenseTensor& x, int, phi
 template <typename T>
 void fill(const phi::Context& context, const phi::DenseTensor& x, const phi::Scalar& value, phi::DenseTensor* out) {
   T* target = context.template Alloc<T>(out);
-  std::fill(target, target + x.numel(), value.to<T>());
+  std::fill(target, target + x.numel(), static_cast<T>(value.to<double>()));
 }
 
 }  // namespace gpu_fake
