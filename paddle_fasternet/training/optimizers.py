@@ -89,17 +89,25 @@ class Muon:
                 self._kernels.muon(matrices, momenta, rate * factor, self._weight_decay, _MOMENTUM, _SIZE_OF_ADAMW,
                                    _COEFFICIENTS, _ITERATIONS)
                 continue
+            alike = {}  # matrices of one shape are one batch: a GPU waits for the calls, not for the products
             for parameter, momentum in zip(matrices, momenta):
-                self._update(parameter, momentum, rate * factor)
+                alike.setdefault(tuple(parameter.shape), []).append((parameter, momentum))
+            for pairs in alike.values():
+                self._update(*zip(*pairs), rate * factor)
 
-    def _update(self, parameter, momentum, rate):
-        gradient = parameter.grad
-        paddle.assign(_MOMENTUM * momentum + (1 - _MOMENTUM) * gradient, momentum)
-        update = ((1 - _MOMENTUM) * gradient + _MOMENTUM * momentum).reshape([parameter.shape[0], -1])
-        rows, columns = update.shape
-        update = orthogonal(update) if rows <= columns else orthogonal(update.T).T
+    def _update(self, parameters, momenta, rate):
+        """A step of matrices of one shape."""
+        gradients = paddle.stack([parameter.grad for parameter in parameters]).flatten(2)  # [k, out, in * k * k]
+        old = paddle.stack(momenta).flatten(2)
+        new = _MOMENTUM * old + (1 - _MOMENTUM) * gradients
+        update = (1 - _MOMENTUM) * gradients + _MOMENTUM * new
+        _, rows, columns = update.shape
+        update = orthogonal(update) if rows <= columns else orthogonal(update.transpose([0, 2, 1])).transpose([0, 2, 1])
         update = update * (rate * _SIZE_OF_ADAMW * math.sqrt(max(rows, columns)))
-        paddle.assign(parameter * (1 - rate * self._weight_decay) - update.reshape(parameter.shape), parameter)
+        for parameter, momentum, step, state in zip(parameters, momenta, update.unbind(0), new.unbind(0)):
+            paddle.assign(state.reshape(parameter.shape), momentum)
+            parameter.scale_(1 - rate * self._weight_decay)
+            parameter.subtract_(step.reshape(parameter.shape))
 
     def _set_auxiliary_var(self, name, value):  # GradScaler's word on infinite gradients
         self._rest._set_auxiliary_var(name, value)
@@ -132,10 +140,13 @@ def _momentum_name(parameter):
 
 
 def orthogonal(x):
-    """The nearest matrix with orthonormal rows, roughly: singular values near 1. x: float32 [rows, columns], lying."""
+    """Approximate nearest semi-orthogonal matrices: singular values near 1.
+
+    x: float32 [..., rows, columns], rows <= columns.
+    """
     a, b, c = _COEFFICIENTS
-    linear = a * paddle.eye(x.shape[0])
-    x = x / (x.square().sum().sqrt() + 1e-7)
+    linear = a * paddle.eye(x.shape[-2])
+    x = x / (x.square().sum([-2, -1], keepdim=True).sqrt() + 1e-7)
     for _ in range(_ITERATIONS):
         square = paddle.matmul(x, x, transpose_y=True)
         x = paddle.matmul(linear + b * square + paddle.matmul(square, c * square), x)
