@@ -25,6 +25,10 @@ notebooks: $(VENV)/notebooks.ready $(VENV)/detection.ready
 notebooks-full: $(VENV)/notebooks.ready $(VENV)/interpretdl.ready $(VENV)/detection.ready
 	$(VENV)/bin/python tests/run_notebooks.py --full
 
+# every test on a device that is no CPU, made of Paddle's custom device interface (tests/device)
+test-device: $(VENV)/test.ready $(VENV)/interpretdl.ready
+	$(VENV)/bin/python -m pytest -q -p tests.device.plugin --ignore tests/soak --ignore tests/test_benchmarks.py
+
 test-paddle26: .venv-paddle26/ready
 	.venv-paddle26/bin/python -m pytest -q -m "not slow"
 

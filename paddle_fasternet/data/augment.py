@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from .._check import check_choice, check_number
+from .draws import draw
 from .images import central_square
 
 # name: (default strength, lowest, highest, meaning of the strength)
@@ -90,8 +91,8 @@ class Augment:
         self.std = np.asarray(std, np.float32).reshape(-1, 1, 1)
         if not np.isfinite(self.mean).all() or not (np.isfinite(self.std) & (self.std > 0)).all():
             raise ValueError(f"mean={mean} and std={std} must be finite, and std above 0")
-        self.mixes = [name for name in ("mixup", "cutmix") if name in self.strength]
-        if self.mixes and num_classes is None:
+        self._mixes = bool({"mixup", "cutmix"} & set(self.strength))
+        if self._mixes and num_classes is None:
             raise ValueError(f"augment={augment!r} mixes labels: give num_classes")
         self.num_classes = None if num_classes is None else check_number("num_classes", num_classes, low=1,
                                                                          integer=True)
@@ -107,7 +108,7 @@ class Augment:
             raise ValueError(f"images of {images.shape[2]} x {images.shape[3]} pixels are not square: give image_size")
         if self.strength and rng is None:
             raise ValueError("random augmentation needs rng, a numpy.random.Generator")
-        if self.mixes and len(labels) and labels.max() >= self.num_classes:
+        if self._mixes and len(labels) and labels.max() >= self.num_classes:
             raise ValueError(f"label {labels.max()} is outside num_classes={self.num_classes}")
 
     def batch(self, images, index, rng=None, mirrored=None):
@@ -116,11 +117,32 @@ class Augment:
         Of an ``ImageFolder`` "crop" takes the random crops from the full pictures, before everything else; without it
         the central squares are taken, at ``image_size``. So "shift" counts pixels of the network's input there.
         """
-        crop = self.strength.get("crop", 0) if images.crops else 0
-        if crop and rng is None:
+        pixels, crop = self.pixels(images, index, rng)
+        return self._augment(pixels, images.labels[index], rng, mirrored, crop)
+
+    def pixels(self, images, index, rng=None):
+        """(uint8 [n, C, H, W], the crop that is left to do) of the images that the array ``index`` names in a set."""
+        crop = self.strength.get("crop", 0)
+        if images.crops and crop and rng is None:
             raise ValueError("random augmentation needs rng, a numpy.random.Generator")
-        pixels = images.pixels(index, self.image_size, crop, rng)
-        return self._augment(pixels, images.labels[index], rng, mirrored, 0 if crop else self.strength.get("crop", 0))
+        return images.pixels(index, self.image_size, crop if images.crops else 0, rng), 0 if images.crops else crop
+
+    def draws(self, n, height, width, rng, mirrored=None, crop=None):
+        """``Draws`` for n images of that size. ``crop``: the crop that is left to do; None: as in ``strength``."""
+        strength = self.strength if crop is None else {**self.strength, "crop": crop}
+        if not strength.get("crop"):
+            height = width = min(height, width)
+        return draw(strength, n, height, width, self.image_size or width, rng, mirrored)
+
+    def targets(self, labels, keep):
+        """The labels int64 [N]; float32 [N, K] where the share 1 - ``keep`` of the next image is mixed in."""
+        if keep is None:
+            return labels
+        target = np.zeros((len(labels), self.num_classes), np.float32)
+        rows = np.arange(len(labels))
+        target[rows, labels] = keep
+        target[rows, np.roll(labels, -1)] += 1 - keep
+        return target
 
     def __call__(self, images, labels, rng, mirrored=None):
         return self._augment(images, labels, rng, mirrored, self.strength.get("crop", 0))
@@ -128,40 +150,26 @@ class Augment:
     def _augment(self, images, labels, rng, mirrored, crop):
         self._check(images, labels, rng)
         size = self.image_size or images.shape[-1]
-        has = self.strength
+        draws = self.draws(len(images), *images.shape[2:], rng, mirrored, crop)
         if not crop:
             images = central_square(images)
-        flip = has.get("flip", 0)
-        if "altflip" in has:
-            flip = 0.5 if mirrored is None else mirrored
-        images = _flip_shift(images, flip, int(has.get("shift", 0)), rng)
+        if draws.flipped is not None:
+            images = _flip_shift(images, draws.shift, draws.flipped)
         x = images.astype(np.float32, order="C")  # planes are then contiguous, whatever the set's layout
-        if has.get("jitter"):
-            _jitter(x, has["jitter"], rng)
+        if draws.jitter is not None:
+            _jitter(x, draws.jitter)
         x -= self.mean
         x *= 1 / self.std
-        if crop or has.get("rotate"):
+        if draws.crops is not None or draws.angles is not None:
             black = np.broadcast_to(-self.mean / self.std, (x.shape[1], 1, 1)).ravel().tolist()
-            x = _crop_rotate(x, size, crop, has.get("rotate", 0), black, rng)
-        if has.get("cutout"):
-            _cutout(x, has["cutout"], rng)
-        if self.mixes:
-            labels = self._mix(x, labels, rng)
-        return resize(x, size), labels
-
-    def _mix(self, x, labels, rng):
-        """Mix each image with the next one of the batch (whose order is random already); labels [N] become [N, K]."""
-        name = self.mixes[rng.integers(len(self.mixes))]
-        keep = rng.beta(self.strength[name], self.strength[name], len(x)).astype(np.float32)
-        if name == "mixup":
-            _mixup(x, keep)
-        else:
-            keep = _cutmix(x, keep, rng)
-        target = np.zeros((len(x), self.num_classes), np.float32)
-        rows = np.arange(len(x))
-        target[rows, labels] = keep
-        target[rows, np.roll(labels, -1)] += 1 - keep
-        return target
+            x = _crop_rotate(x, size, draws.crops, draws.angles, black)
+        if draws.cutout is not None:
+            _cutout(x, draws.cutout)
+        if draws.pasted is not None:
+            _cutmix(x, draws.pasted)
+        elif draws.keep is not None:
+            _mixup(x, draws.keep)
+        return resize(x, size), self.targets(labels, draws.keep)
 
 
 def gray(images):
@@ -186,22 +194,14 @@ def interpolation(height, width, size):
     return cv2.INTER_AREA if size < min(height, width) else cv2.INTER_LINEAR
 
 
-def _flip_shift(images, flip, shift, rng):
-    """One gather for both: row and column indices for each image, reflected at the border.
-
-    ``flip`` is the probability, one for all or one for each image.
-    """
+def _flip_shift(images, shift, flipped):
+    """Shift the images [N, C, H, W], their borders reflected, by int64 [2, N]; mirror those that bool [N] names."""
     n, _, height, width = images.shape
-    if not np.any(flip) and not shift:
-        return images
-    if shift >= min(height, width):
-        raise ValueError(f"augment shift={shift} must be smaller than the image ({height} x {width} pixels)")
-    dy, dx = rng.integers(-shift, shift + 1, (2, n, 1))
-    if not shift:
-        return _flip(images, rng.random(n) < flip)
+    if not shift.any():
+        return _flip(images, flipped)
+    dy, dx = shift[..., None]
     rows = _reflect(np.arange(height) + dy, height)
     columns = _reflect(np.arange(width) + dx, width)
-    flipped = rng.random(n) < flip
     columns[flipped] = columns[flipped, ::-1]
     # [N, H, W] of positions in a channel's plane, then one take for each image: three times a full fancy index's speed
     position = rows[:, :, None] * width + columns[:, None, :]
@@ -222,11 +222,10 @@ def _reflect(index, length):
     return (length - 1) - np.abs((length - 1) - np.abs(index))
 
 
-def _jitter(x, strength, rng):
+def _jitter(x, factors):
     """Brightness, then contrast about the image's mean grey, then saturation; x [N, C, H, W] in 0..255, in place."""
-    n, channels = x.shape[:2]
-    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, (3, n, 1, 1, 1)).astype(np.float32)
-    gray = np.tensordot(x, _GRAY, ([1], [0]))[:, None] if channels == 3 else x.mean(1, keepdims=True)
+    brightness, contrast, saturation = factors[..., None, None, None]
+    gray = np.tensordot(x, _GRAY, ([1], [0]))[:, None] if x.shape[1] == 3 else x.mean(1, keepdims=True)
     mean = gray.mean((2, 3), keepdims=True) * brightness
     x -= gray
     x *= saturation
@@ -236,53 +235,29 @@ def _jitter(x, strength, rng):
     np.clip(x, 0, 255, out=x)
 
 
-def _crop_rotate(x, size, smallest, degrees, fill, rng):
-    """Random resized crop, then rotation about the centre: [N, C, H, W] to [N, C, size, size]."""
+def _crop_rotate(x, size, crops, angles, fill):
+    """The crops, resized, then turned about the centre: [N, C, H, W] to [N, C, size, size]; either may be None."""
     n, channels, height, width = x.shape
     # Enlarged fourfold, a pixel is finer than any detail: the nearest will do, in a quarter of the time.
     how = cv2.INTER_NEAREST if size >= 4 * max(height, width) else cv2.INTER_LINEAR
-    boxes = crop_boxes(n, height, width, smallest, rng) if smallest else [(0, 0, height, width)] * n
-    angles = rng.uniform(-degrees, degrees, n)
+    boxes = [(0, 0, height, width)] * n if crops is None else crops.tolist()
     out = np.empty((n, channels, size, size), np.float32)
     centre = ((size - 1) / 2, (size - 1) / 2)
-    for image, target, (top, left, h, w), angle in zip(x, out, boxes, angles):
+    for i, (image, (top, left, h, w)) in enumerate(zip(x, boxes)):
         # [H, W, C]: OpenCV turns three interleaved channels in half the time of three planes
         part = cv2.resize(image[:, top:top + h, left:left + w].transpose(1, 2, 0), (size, size),
                           interpolation=interpolation(h, w, size))
-        if degrees:
-            turn = cv2.getRotationMatrix2D(centre, angle, 1.0)
+        if angles is not None:
+            turn = cv2.getRotationMatrix2D(centre, angles[i], 1.0)
             part = cv2.warpAffine(part, turn, (size, size), flags=how, borderValue=fill)
-        target[:] = part.reshape(size, size, channels).transpose(2, 0, 1)
+        out[i] = part.reshape(size, size, channels).transpose(2, 0, 1)
     return out
 
 
-def crop_boxes(n, height, width, smallest, rng):
-    """(top, left, height, width) of n random crops (Szegedy et al. 2015); one that does not fit is clipped.
-
-    ``height`` and ``width`` are those of all images, or of each [n].
-    """
-    area = height * width * rng.uniform(smallest, 1.0, n)
-    aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n))
-    h = np.clip(np.rint(np.sqrt(area / aspect)), 1, height).astype(int)
-    w = np.clip(np.rint(np.sqrt(area * aspect)), 1, width).astype(int)
-    top = rng.integers(0, height - h + 1)
-    left = rng.integers(0, width - w + 1)
-    return np.stack([top, left, h, w], axis=1).tolist()
-
-
-def _cutout(x, share, rng):
-    """Set one square in each image to 0, the data set's mean; in place. The square may reach over the border."""
-    for image, t, b, l, r in zip(x, *_random_boxes(x.shape, share, rng)):
+def _cutout(x, boxes):
+    """Set a box in each image to 0, the data set's mean; in place."""
+    for image, (t, b, l, r) in zip(x, boxes):
         image[:, t:b, l:r] = 0
-
-
-def _random_boxes(shape, side, rng):
-    """(top, bottom, left, right), each [N]: boxes of ``side`` (one or [N]) times the image, cut at its border."""
-    n, _, height, width = shape
-    y, x = rng.uniform(0, height, n), rng.uniform(0, width, n)
-    rows, columns = ([centre - side * length / 2, centre + side * length / 2]
-                     for centre, length in ((y, height), (x, width)))
-    return (*np.rint(rows).clip(0, height).astype(int), *np.rint(columns).clip(0, width).astype(int))
 
 
 def _mixup(x, keep):
@@ -294,11 +269,8 @@ def _mixup(x, keep):
         cv2.addWeighted(planes[i], share, following, 1 - share, 0, dst=planes[i])
 
 
-def _cutmix(x, keep, rng):
-    """Paste a box of the next image into each, in place; returns the share of each that stayed."""
-    n, _, height, width = x.shape
-    top, bottom, left, right = _random_boxes(x.shape, np.sqrt(1 - keep), rng)
+def _cutmix(x, boxes):
+    """Paste a box of the next image into each; in place."""
     first = x[0].copy()
-    for i, (t, b, l, r) in enumerate(zip(top, bottom, left, right)):
-        x[i, :, t:b, l:r] = (x[i + 1] if i + 1 < n else first)[:, t:b, l:r]
-    return (1 - (bottom - top) * (right - left) / (height * width)).astype(np.float32)
+    for i, (t, b, l, r) in enumerate(boxes):
+        x[i, :, t:b, l:r] = (x[i + 1] if i + 1 < len(x) else first)[:, t:b, l:r]

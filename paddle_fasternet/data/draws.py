@@ -49,6 +49,8 @@ def draw(strength, n, height, width, size, rng, mirrored=None):
     if "altflip" in strength:
         flip = 0.5 if mirrored is None else mirrored
     if np.any(flip) or shift:
+        if shift >= min(height, width):
+            raise ValueError(f"augment shift={shift} must be smaller than the image ({height} x {width} pixels)")
         found["shift"] = rng.integers(-shift, shift + 1, (2, n, 1))[..., 0]
         found["flipped"] = rng.random(n) < flip
     if strength.get("jitter"):
@@ -78,7 +80,8 @@ def draw(strength, n, height, width, size, rng, mirrored=None):
 def crop_boxes(n, height, width, smallest, rng):
     """int64 [n, 4]: (top, left, height, width) of random crops (Szegedy et al. 2015); one that does not fit is clipped.
 
-    ``smallest``: the smallest share of the area that a crop keeps.
+    ``smallest``: the smallest share of the area that a crop keeps. ``height`` and ``width`` are those of all images, or
+    of each [n].
     """
     area = height * width * rng.uniform(smallest, 1.0, n)
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n))

@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .augment import crop_boxes, interpolation
+from .augment import interpolation
+from .draws import crop_boxes
 from .images import read_picture
 from .imageset import Images
 from .scan import REDUCED, SLOW

@@ -8,7 +8,12 @@ from paddle.utils import dlpack
 
 from .._check import check_number, check_sizes, check_type
 from .augment import Augment
-from .imageset import check_images
+from .device import DeviceImages
+from .device import augment as augment_on_device
+from .images import central_square
+from .imageset import ImageSet, check_images
+
+_MOST_ON_DEVICE = 4 << 30  # bytes of pictures
 
 
 class Loader:
@@ -29,6 +34,9 @@ class Loader:
 
     Each ``iter(loader)`` is one epoch, counted from 0; ``epoch(e)`` gives that one without counting. A batch is
     (float32 [N, C, S, S], labels int64 [N] or float32 [N, K]), on Paddle's current device.
+
+    On a device that is no CPU, pictures in memory are copied there once, as bytes, if they have at most 4 GB; those of
+    a folder go up as bytes, batch by batch. The device augments them, equal to the CPU within rounding.
     """
 
     def __init__(self, images, batch_size=256, augment=None, shuffle=False, drop_last=False, seed=0, workers=2,
@@ -50,6 +58,7 @@ class Loader:
         self.seed = check_number("seed", seed, low=0, high=2**63 - 1, integer=True)
         self.workers = check_number("workers", workers, low=0, integer=True)
         self.rank, self.size = _check_shard(shard, batch_size)
+        self._device_images = None
         self._mirrored_first = np.random.default_rng(self.seed).random(len(images)) < 0.5
         self._next_epoch = 0
 
@@ -66,19 +75,21 @@ class Loader:
     def epoch(self, epoch, start=0):
         """Yield the batches of epoch ``epoch`` from number ``start`` on."""
         order = self._order(epoch)
+        on_device = paddle.get_device() != "cpu"
+        prepare, finish = (self._draw, self._augment) if on_device else (self._prepare, _to_tensors)
         if self.workers == 0:
             for batch in range(start, len(self)):
-                yield _to_tensors(*self._prepare(order, epoch, batch))
+                yield finish(*prepare(order, epoch, batch))
             return
         with ThreadPoolExecutor(self.workers, thread_name_prefix="loader") as pool:
             ahead = collections.deque()
             try:
                 for batch in range(start, len(self)):
-                    ahead.append(pool.submit(self._prepare, order, epoch, batch))
+                    ahead.append(pool.submit(prepare, order, epoch, batch))
                     if len(ahead) > self.workers:
-                        yield _to_tensors(*ahead.popleft().result())
+                        yield finish(*ahead.popleft().result())
                 while ahead:
-                    yield _to_tensors(*ahead.popleft().result())
+                    yield finish(*ahead.popleft().result())
             finally:  # also where the caller leaves the loop early
                 for future in ahead:
                     future.cancel()
@@ -92,11 +103,44 @@ class Loader:
             rng.shuffle(order)
         return order
 
-    def _prepare(self, order, epoch, batch):
+    def _choose(self, order, epoch, batch):
+        """(indices of the images, generator, which images "altflip" mirrors) of a batch."""
         chosen = order[batch * self.batch_size:(batch + 1) * self.batch_size][self.rank::self.size]
         seed = [self.seed, epoch, batch + 1] + [self.rank] * (self.size > 1)
-        return self.augment.batch(self.images, chosen, np.random.default_rng(seed),
-                                  self._mirrored_first[chosen] ^ (epoch % 2 == 1))
+        return chosen, np.random.default_rng(seed), self._mirrored_first[chosen] ^ (epoch % 2 == 1)
+
+    def _prepare(self, order, epoch, batch):
+        """A batch made on the host, by one of the workers."""
+        chosen, rng, mirrored = self._choose(order, epoch, batch)
+        return self.augment.batch(self.images, chosen, rng, mirrored)
+
+    def _draw(self, order, epoch, batch):
+        """What the device needs of a batch: (indices of images that lie there, or pixels; ``Draws``; labels)."""
+        chosen, rng, mirrored = self._choose(order, epoch, batch)
+        if self._resident():
+            pixels, crop, (height, width) = chosen, None, self.images.images.shape[2:]
+        else:
+            pixels, crop = self.augment.pixels(self.images, chosen, rng)
+            height, width = pixels.shape[2:]
+        draws = self.augment.draws(len(chosen), height, width, rng, mirrored, crop)
+        return pixels, draws, self.augment.targets(self.images.labels[chosen], draws.keep)
+
+    def _augment(self, pixels, draws, labels):
+        """A batch made on Paddle's device."""
+        if self._resident():
+            if self._device_images is None:
+                self._device_images = DeviceImages(self.images.images)
+            x = self._device_images[pixels]
+        else:
+            x = paddle.to_tensor(pixels).astype("float32")
+        if draws.crops is None:
+            x = central_square(x)
+        size = self.augment.image_size or x.shape[-1]
+        return augment_on_device(x, draws, self.augment.mean, self.augment.std, size), paddle.to_tensor(labels)
+
+    def _resident(self):
+        """Whether the pictures lie on the device."""
+        return isinstance(self.images, ImageSet) and self.images.images.nbytes <= _MOST_ON_DEVICE
 
 
 def _balanced(labels, rng):
@@ -128,8 +172,5 @@ def _check_shard(shard, batch_size):
 
 
 def _to_tensors(images, labels):
-    if paddle.get_device() == "cpu":  # shares the array's memory: at 224 pixels a copy would take as long as the rest
-        images = dlpack.from_dlpack(images.__dlpack__())
-    else:
-        images = paddle.to_tensor(images)
-    return images, paddle.to_tensor(labels)
+    """A batch on the CPU, which shares the array's memory: at 224 pixels a copy would take as long as the rest."""
+    return dlpack.from_dlpack(images.__dlpack__()), paddle.to_tensor(labels)

@@ -76,7 +76,7 @@ def test_crop_of_everything_is_resizing():
 
 
 def test_crop_areas_and_aspects():
-    from paddle_fasternet.data.augment import crop_boxes
+    from paddle_fasternet.data.draws import crop_boxes
     boxes = np.array(crop_boxes(4000, 100, 100, 0.25, np.random.default_rng(0)))
     top, left, h, w = boxes.T
     assert (top >= 0).all() and (left >= 0).all() and (top + h <= 100).all() and (left + w <= 100).all()

@@ -40,9 +40,10 @@ def build():
 
 def use_device():
     """Make ``gpu_fake:0`` the current device of this process; before Paddle is imported."""
-    os.environ["CUSTOM_DEVICE_ROOT"] = str(build())  # processes that a test starts load it too
+    os.environ["CUSTOM_DEVICE_ROOT"] = str(build())
     os.environ.setdefault("GLOG_minloglevel", "2")  # it reports every library that it loads
     import paddle
+    del os.environ["CUSTOM_DEVICE_ROOT"]  # processes that a test starts have the CPU
     paddle.set_device(DEVICE)
     paddle.device.cuda.get_device_name = lambda device=None: "a device that is no CPU"
     paddle.amp.is_float16_supported = paddle.amp.is_bfloat16_supported = lambda device=None: True
