@@ -67,6 +67,7 @@ def test_gradient_is_probabilities_minus_target(labels):
     ([0.0, 1.0, 2.0], r"labels of shape \[3\] and type .*float32 do not fit logits of shape \[3, 4\]"),
     ([[0.5, 0.5]] * 3, "do not fit logits"),
 ])
+@pytest.mark.cpu
 def test_labels_that_do_not_fit(labels, message):
     with pytest.raises(ValueError, match=message):
         LabelSmoothingCrossEntropy()(paddle.randn([3, 4]), paddle.to_tensor(labels))

@@ -160,6 +160,7 @@ def test_to_static_gives_the_same_logits():
     np.testing.assert_allclose(static(x).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.cpu
 def test_to_static_trains():
     paddle.seed(0)
     model = paddle.jit.to_static(FasterNet(**{**TINY, "drop_path_rate": 0.2}))

@@ -615,6 +615,7 @@ def test_a_grey_network_reads_files(tmp_path):
         np.testing.assert_array_equal(predictor(image), expected)
 
 
+@pytest.mark.cpu
 def test_an_engine_with_nothing_to_run_says_why(folder, tmp_path):
     with pytest.raises(ValueError, match="the native engine runs FasterNet with PConv or identity mixers"):
         Predictor(small(mixer="dwconv"), "native", image_size=16)

@@ -152,6 +152,7 @@ OTHER_STEMS = [dict(kernel_size=3, stride=2, padding=1), dict(kernel_size=2),
 
 
 @pytest.mark.parametrize("stem", OTHER_STEMS, ids=str)
+@pytest.mark.cpu
 def test_a_stem_of_another_kind_is_left_to_other_engines(stem):
     model = trained_like()
     assert native_settings(fuse_conv_bn(model)) is not None
@@ -238,6 +239,7 @@ def test_weights_in_bfloat16_are_read_as_numbers():
 
 
 @needs_native
+@pytest.mark.cpu
 def test_training_refuses_a_convolution_with_a_bias():
     model = trained_like()
     model.patch_embed.proj = nn.Conv2D(3, 8, 4, stride=4)

@@ -140,6 +140,7 @@ def test_first_and_last_epochs_have_their_own_images(tiny_set):
     assert shapes == [16, 16, 32]
 
 
+@pytest.mark.cpu
 def test_evaluation_within_training_takes_an_engine(tiny_set, tmp_path):
     for change in ({}, {"mixer": "dwconv"}, {"flip_test": True}):
         config = TrainConfig(**{**QUICK, **change})
@@ -155,6 +156,7 @@ def test_evaluation_within_training_takes_an_engine(tiny_set, tmp_path):
         assert again.accuracy == history.epochs[-1]["val_acc"]
 
 
+@pytest.mark.cpu
 def test_evaluation_within_training_needs_no_engine(tiny_set, monkeypatch):
     def broken(*_):
         raise OSError("no room for its files")
@@ -219,6 +221,7 @@ def test_a_run_is_not_written_over_unasked(tiny_set, tmp_path):
     fit(config, tiny_set, tiny_set, tmp_path / "run", overwrite=True, progress=False)
 
 
+@pytest.mark.cpu
 def test_bad_runs_leave_nothing(tiny_set, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="out_dir=.*cannot be written"):

@@ -177,6 +177,7 @@ def test_an_average_is_taken_before_the_last_step(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.cpu
 def test_everything_that_paddle_saves(tmp_path, protocol):
     model, path = FasterNet(**TINY), str(tmp_path / "w.pdparams")
     for saved in (model.state_dict(), {"model": model.state_dict(), "epoch": 1},
