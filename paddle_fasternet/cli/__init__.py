@@ -3,7 +3,7 @@ import argparse
 import sys
 
 from .. import __version__, doctor
-from . import files, images, page, speed, train
+from . import detect, files, images, page, speed, train
 
 
 def main(arguments=None):
@@ -35,6 +35,6 @@ def _parser():
         child.set_defaults(command=command)
         return child
 
-    for module in (train, images, page, files, speed, doctor):
+    for module in (train, images, page, files, speed, detect, doctor):
         module.add_commands(add)
     return parser
