@@ -28,6 +28,7 @@ class Mixer:
         layer: the class of its layers, by which ONNX and the native kernels know it; None for a registered one.
         conv: the attribute of the layer that holds its only convolution. The training kernels read kernel size, groups
             and channels there: they convolve the first channels and pass the others through. "" without a convolution.
+        native: whether the native engine runs it in inference.
         onnx: ``onnx(graph, layer, x, name)`` writes the layer (see ``deploy.onnx_graph``); None where the convolution
             ``conv`` is all that it computes.
         cost: ``cost(c, k, n_div, groups)`` gives (weights, channels read and written) of one pixel.
@@ -37,6 +38,7 @@ class Mixer:
     arguments: tuple = ()
     layer: Optional[type] = None
     conv: str = ""
+    native: bool = False
     onnx: Optional[Callable] = None
     cost: Optional[Callable] = None
 
@@ -52,7 +54,7 @@ def _write_pconv(graph, layer, x, name):
 
 # Costs: paper, equations 1 to 4. PConv's untouched channels stay where they are.
 MIXERS = {
-    "pconv": Mixer(PConv, ("kernel_size", "n_div"), PConv, "partial_conv3", _write_pconv,
+    "pconv": Mixer(PConv, ("kernel_size", "n_div"), PConv, "partial_conv3", True, _write_pconv,
                    lambda c, k, n_div, groups: (k * k * (c // n_div)**2, 2 * (c // n_div))),
     "dwconv": Mixer(DWConv, ("kernel_size",), DWConv, "conv",
                     cost=lambda c, k, n_div, groups: (k * k * c, 2 * c)),
@@ -60,9 +62,14 @@ MIXERS = {
                    cost=lambda c, k, n_div, groups: (k * k * c * c // groups, 2 * c)),
     "conv": Mixer(Conv, ("kernel_size",), Conv, "conv",
                   cost=lambda c, k, n_div, groups: (k * k * c * c, 2 * c)),
-    "identity": Mixer(lambda dim: nn.Identity(), layer=nn.Identity, onnx=lambda graph, layer, x, name: x,
+    "identity": Mixer(lambda dim: nn.Identity(), layer=nn.Identity, native=True, onnx=lambda graph, layer, x, name: x,
                       cost=lambda c, k, n_div, groups: (0, 0)),
 }
+
+
+def mixer_of(layer):
+    """The table's entry for a layer of exactly one of its classes; None for any other layer."""
+    return next((mixer for mixer in MIXERS.values() if mixer.layer is type(layer)), None)
 
 
 def register_mixer(name, build):

@@ -2,8 +2,8 @@
 from paddle import nn
 
 from .._plain import oddities
-from ..layers import DropPath, PConv
-from ..mixers import MIXERS
+from ..layers import DropPath
+from ..mixers import mixer_of
 from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage, patch_shape
 
 _ACTS = {nn.GELU: "gelu", nn.ReLU: "relu"}
@@ -13,14 +13,15 @@ def native_settings(network):
     """What ``NativeNetwork`` must know of a folded FasterNet beside its weights; None where it is not made for it."""
     if not isinstance(network, FasterNet) or foreign(network, nn.Identity):
         return None
-    mixers = {type(block.spatial_mixing) for _, block in _blocks(network)}
+    mixers = [mixer_of(block.spatial_mixing) for _, block in _blocks(network)]
     overlaps = {patch_shape(layer)[1] for layer in network.sublayers() if isinstance(layer, (PatchEmbed, PatchMerging))}
     act = _ACTS.get(type(network.avgpool_pre_head[2]))
     acts = {_ACTS.get(type(block.mlp[2])) for _, block in _blocks(network)}
     embed_act = "none" if type(network.patch_embed.act) is nn.Identity else _ACTS.get(type(network.patch_embed.act))
     tanh = any(getattr(layer, "_approximate", False) for layer in network.sublayers())  # the other form of GELU
-    if (not mixers <= {PConv, nn.Identity} or act is None or not acts <= {act} or embed_act not in ("none", act)
-            or tanh or len(overlaps) > 1 or any(block.layer_scale is not None for _, block in _blocks(network))
+    scaled = any(block.layer_scale is not None for _, block in _blocks(network))
+    if (not all(mixer and mixer.native for mixer in mixers) or act is None or not acts <= {act}
+            or embed_act not in ("none", act) or tanh or len(overlaps) > 1 or scaled
             or type(network.head) not in (nn.Linear, nn.Identity) or any(oddities(network))):
         return None
     return {"act": act, "embed_act": embed_act == act, "embed_overlap": overlaps.pop()}
@@ -86,10 +87,10 @@ def _is_block(block, norm):
 
 def _is_mixer(layer):
     """Whether this is a mixer of the table whose convolution, if any, is the builder's."""
-    names = [mixer.conv for mixer in MIXERS.values() if mixer.layer is type(layer)]
-    conv = getattr(layer, names[0]) if names and names[0] else None
-    return bool(names) and (conv is None or type(conv) is nn.Conv2D
-                            and _is_conv(conv, conv.weight.shape[2], conv._groups))
+    mixer = mixer_of(layer)
+    conv = getattr(layer, mixer.conv) if mixer and mixer.conv else None
+    return mixer is not None and (conv is None or type(conv) is nn.Conv2D
+                                  and _is_conv(conv, conv.weight.shape[2], conv._groups))
 
 
 def _is_conv(conv, size=1, groups=1):

@@ -71,6 +71,11 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, pretrain
         ValueError: the sets do not fit each other, or the images the network, or the weights the network, or the
             settings the run to resume.
 
+    A ``batch_size`` that nobody chose is halved for a small set, until an epoch has ten steps; ``config.json`` records
+    the one that was used. After fewer than fifty steps BatchNorm's moving averages have not settled: what is evaluated
+    and saved then has exact statistics of some training batches instead. The best epoch is never one whose network gave
+    all validation images one class, unless all did.
+
     Sets Paddle's global random seed to ``config.seed``, then before every step to one made of it and the step's number.
 
     In several processes, started by ``python -m paddle.distributed.launch``, all call this with equal arguments and an

@@ -23,7 +23,7 @@ from .._check import check_choice, check_number, check_type
 from .._modes import traced
 from ..deploy.native_form import foreign
 from ..layers import drop_factors
-from ..mixers import MIXERS
+from ..mixers import mixer_of
 from ..model import FasterNet, FasterNetBlock, PatchEmbed, Stage, patch_shape
 from ..native import library as native
 from ..native.cpu import default_threads
@@ -298,7 +298,7 @@ def _act(layer):
 
 def _mixer(layer):
     """(kind, kernel size, convolved channels, groups, weight) of a mixer, None if the kernels do not know it."""
-    known = next((mixer for mixer in MIXERS.values() if mixer.layer is type(layer)), None)
+    known = mixer_of(layer)
     if known is None:
         return None
     if not known.conv:
