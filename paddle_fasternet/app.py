@@ -17,6 +17,7 @@ from . import plots
 from ._check import check_number, check_path
 from .data import read_image
 from .data.augment import resize
+from .data.images import fit_channels
 from .explain import METHODS, LimeExplainer
 from .explain.gradients import grad_cam
 
@@ -96,7 +97,8 @@ class Service:
             maps = {METHODS["lime"]: found.heatmap()}
             if self.network is not None:
                 mean, std = (np.reshape(values, (-1, 1, 1)) for values in (self.predictor.mean, self.predictor.std))
-                x = ((resize(pixels, self.predictor.image_size) - mean) / std).astype(np.float32)
+                shown = fit_channels(resize(pixels, self.predictor.image_size).transpose(0, 2, 3, 1), len(mean))
+                x = ((shown.transpose(0, 3, 1, 2) - mean) / std).astype(np.float32)
                 cam = grad_cam(self.network, x, found.labels[0])
                 maps[METHODS["gradcam"]] = resize(cam[None], image.shape[0])[0, 0]
         return _drawn(image, maps, f"{found.name()}, {found.prediction[found.labels[0]]:.1%}")

@@ -12,6 +12,7 @@ from .data import Augment
 
 # The statistics that PaddleClas's ImageNet-1k weights expect, in 0..255.
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+GREY_MEAN, GREY_STD = (117.0,), (57.0,)  # of the same images in grey, roughly
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -105,7 +106,9 @@ class Classifier:
         else:
             if image_size is None:
                 raise ValueError("image_size=None: a network does not know it; give the side of its input in pixels")
-            classifier = cls(source, **{"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **given})
+            grey = getattr(source, "in_channels", 3) == 1
+            known = {"mean": GREY_MEAN, "std": GREY_STD} if grey else {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+            classifier = cls(source, **{**known, **given})
         if mean is not None or std is not None:
             check_range(classifier.mean, classifier.std)
         if class_names is not None and len(classifier.class_names) != classifier.count_outputs():

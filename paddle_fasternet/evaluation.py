@@ -32,6 +32,10 @@ class Evaluation:
     labels: np.ndarray = None
     class_names: tuple = ()
 
+    def __repr__(self):
+        count, classes = self.probabilities.shape
+        return f"Evaluation(accuracy {self.accuracy:.2%}, loss {self.loss:.4f}, {count:,} images, {classes} classes)"
+
     @property
     def predicted(self):
         """The most likely label of each image, int64 [N]."""

@@ -7,10 +7,13 @@ from . import detect, files, images, page, speed, train
 
 
 def main(arguments=None):
-    """Run one command; returns the exit status: 0; 2 after an error, which goes to stderr; 130 after Ctrl-C."""
+    """Run one command; returns the exit status.
+
+    0; 1 where some of many files could not be read; 2 after an error, which goes to stderr; 130 after Ctrl-C.
+    """
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        return options.command(options) or 0
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         print(f"paddle-fasternet {options.name}: {str(error) or 'not enough memory'}", file=sys.stderr)
         return 2
@@ -18,7 +21,6 @@ def main(arguments=None):
         print(f"paddle-fasternet {options.name}: {str(error) or 'stopped; files written until now stay'}",
               file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser():

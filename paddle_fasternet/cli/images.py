@@ -1,5 +1,6 @@
 """``paddle-fasternet predict | explain``."""
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from .options import add_engine, add_run, find_run, open_predictor
 
 def add_commands(add):
     """Describe the commands of this module to the parser."""
-    predict = add("predict", _predict, "Name what is in image files.")
+    predict = add("predict", _predict, "Name what is in image files.",
+                  "Files that cannot be read are named and left out; the exit status is then 1.")
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
     add_run(predict)
     add_engine(predict)
@@ -47,14 +49,22 @@ def _predict(options):
     out = check_answers(options.out)
     predictor = open_predictor(options, find_run(options))
     files = [file for image in options.images for file in _files(image)]
-    answers = predictor.classify(files, top, progress=len(files) > 32)
+    failed = []
+
+    def tell(number, error):
+        failed.append(number)
+        print(f"paddle-fasternet predict: {error}", file=sys.stderr)
+
+    answers = predictor.classify(files, top, progress=len(files) > 32, on_error=tell)
     if out:
         write_answers(out, files, answers)
-        print(f"{len(files):,} images classified; written to {out}")
-        return
-    for file, answer in zip(files, answers):
-        shown = file.encode("utf-8", "backslashreplace").decode()  # a name may be no UTF-8
-        print(f"{shown}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in answer))
+        print(f"{len(files) - len(failed):,} images classified; written to {out}")
+    else:
+        for file, answer in zip(files, answers):
+            shown = file.encode("utf-8", "backslashreplace").decode()  # a name may be no UTF-8
+            if answer:
+                print(f"{shown}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in answer))
+    return 1 if failed else 0
 
 
 def _files(image):
@@ -76,8 +86,6 @@ def _explain(options):
     seed = check_number("seed", options.seed, low=0, high=2**31, integer=True)
     make_folder("out", out.parent)
     run = load_run(options.run, options.which)
-    if run.preprocess.mean.size == 1:
-        raise ValueError(f"run={options.run!r} takes grey images; explanations are for colour images")
     label = None
     if options.label is not None:
         check_choice("label", options.label, [*run.class_names, *map(str, range(len(run.class_names)))])

@@ -3,6 +3,7 @@ import argparse
 import dataclasses
 import sys
 import types
+from pathlib import Path
 
 from .. import plots
 from .._files import make_folder
@@ -114,7 +115,8 @@ def _evaluate(options):
     if test.class_names != predictor.class_names:
         raise ValueError(f"the network knows {', '.join(predictor.class_names)}; {test.name} has other classes")
     flips = bool(run and run.config.flip_test) if options.flips is None else options.flips
-    _evaluate_and_draw(predictor, test, options.out or options.run, flips)
+    out = options.run if Path(options.run).expanduser().is_dir() else "work/cifar10"  # the shipped network's
+    _evaluate_and_draw(predictor, test, options.out or out, flips)
 
 
 def _evaluate_and_draw(predictor, test, out, flips):

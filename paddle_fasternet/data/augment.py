@@ -9,7 +9,7 @@ import numpy as np
 
 from .._check import check_choice, check_number
 from .draws import draw
-from .images import central_square
+from .images import LUMA, central_square
 
 # name: (default strength, lowest, highest, meaning of the strength)
 AUGMENTATIONS = {
@@ -30,7 +30,6 @@ PRESETS = {
     "notebook": "crop=0.08,jitter=0.2,flip=0.5,rotate=20,mixup=0.2",  # the 2023 notebook's, with a mixup that mixes
 }
 
-_GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma, as image libraries convert to grey
 
 
 def parse_augment(text, argument="augment"):
@@ -172,11 +171,6 @@ class Augment:
         return resize(x, size), self.targets(labels, draws.keep)
 
 
-def gray(images):
-    """Grey images [N, 1, H, W] of colour images, both uint8."""
-    return np.rint(np.tensordot(images, _GRAY, ([1], [0]))[:, None]).astype(np.uint8)
-
-
 def resize(x, size):
     """Float images [N, C, H, W] to [N, C, size, size]: bilinear upwards, area average downwards."""
     n, channels, height, width = x.shape
@@ -225,7 +219,7 @@ def _reflect(index, length):
 def _jitter(x, factors):
     """Brightness, then contrast about the image's mean grey, then saturation; x [N, C, H, W] in 0..255, in place."""
     brightness, contrast, saturation = factors[..., None, None, None]
-    gray = np.tensordot(x, _GRAY, ([1], [0]))[:, None] if x.shape[1] == 3 else x.mean(1, keepdims=True)
+    gray = np.tensordot(x, LUMA, ([1], [0]))[:, None] if x.shape[1] == 3 else x.mean(1, keepdims=True)
     mean = gray.mean((2, 3), keepdims=True) * brightness
     x -= gray
     x *= saturation

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in augment.py
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in images.py
 
 
 class DeviceImages:

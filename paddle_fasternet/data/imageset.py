@@ -20,6 +20,8 @@ import operator
 
 import numpy as np
 
+from .images import read_picture
+
 
 class Images(abc.ABC):
     """The protocol; see the module."""
@@ -116,6 +118,11 @@ class ImageSet(Images):
                              ("class_names", class_names)]:
             object.__setattr__(self, field, value)
 
+    def __repr__(self):
+        count, channels, height, width = self.images.shape
+        return (f"ImageSet({self.name!r}, {count:,} images {height} x {width}, {'grey' if channels == 1 else 'colour'}, "
+                f"{len(self.class_names)} classes)")
+
     @classmethod
     def from_dataset(cls, dataset, class_names=None, name=None):
         """Copy a ``paddle.vision`` data set, or any sequence of (image, label), into memory.
@@ -199,6 +206,8 @@ class Mirrored(Images):
 
 def _as_pixels(image, number):
     """uint8 [C, H, W] of a PIL image or an array [H, W] or [H, W, C]."""
+    if getattr(image, "mode", "RGB") not in ("RGB", "L"):  # a palette's pixels are numbers of colours
+        image = read_picture(image)
     pixels = np.asarray(image)
     if pixels.ndim == 2:
         pixels = pixels[..., None]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from .depth import is_deep
 from .images import read_picture
 
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic",
@@ -122,7 +123,7 @@ def _header(path):
 
 
 def _kind(image):
-    if image.mode not in ("RGB", "L") or image.has_transparency_data or getattr(image, "n_frames", 1) > 1 and \
+    if image.mode not in ("RGB", "L") or is_deep(image) or image.has_transparency_data or getattr(image, "n_frames", 1) > 1 and \
             image.format != "MPO":
         return SLOW
     return REDUCED if image.format in ("JPEG", "MPO") else WHOLE if image.format in ("PNG", "BMP") else SLOW

@@ -19,9 +19,8 @@ from .._files import write_json
 from .._modes import dynamic
 from .._plain import oddities
 from ..benchmark import machine, time_in_turn
-from ..data import Augment, read_image
-from ..data.augment import gray
-from ..data.images import central_square
+from ..data import Augment
+from ..data.images import as_pixels, central_square, check_pixels, fit_channels, is_image, is_tensor
 from ..data.imageset import Images
 from ..native.cpu import default_threads
 from .engines import ENGINES, PRECISIONS, by_speed, check_offered, check_processor, offered
@@ -104,19 +103,26 @@ class Predictor:
         return (f"Predictor(engine={self.engine!r}, precision={self.precision!r}, threads={self.threads}, "
                 f"image_size={self.image_size}, classes={len(self.class_names)})")
 
-    def __call__(self, images, progress=False):
+    def __call__(self, images, progress=False, on_error="raise"):
         """Probabilities float32 [N, K] in the order of the images, of any number of them in bounded memory.
 
         Args:
-            images: uint8 [N, H, W, C] or [H, W, C], a path, a PIL image, or any iterable of these single ones; or a
-                set of images. The central square is taken and resized to ``image_size``.
+            images: uint8 [N, H, W, C], [H, W, C] or [H, W] as array or tensor, a path, bytes, an open file, a PIL
+                image, or any iterable of these single ones; or a set of images. The central square is taken and
+                resized to ``image_size``. A grey network sees colour pictures in grey, and any other one grey
+                pictures in colour; transparent ones lie on white.
             progress: show a bar.
+            on_error: of an image among several that cannot be read: "raise"; "skip" gives it a row of NaN and warns; a
+                function is called with its number and the error, and it gets a row of NaN.
 
         Raises:
             FileNotFoundError, ValueError, TypeError: an image is missing, damaged, or no image.
         """
         from tqdm.auto import tqdm
         self._follow()
+        if not callable(on_error):
+            check_choice("on_error", on_error, ("raise", "skip"))
+        on_error = {"raise": _raise, "skip": _warn}.get(on_error, on_error)
         chunks, count = _chunks(images, self.image_size)
         parts = [np.zeros((0, len(self.class_names)), np.float32)]
         with ThreadPoolExecutor(_WORKERS, "predictor") as pool, tqdm(total=count, unit="img", disable=not progress,
@@ -128,22 +134,28 @@ class Predictor:
                         ahead.append(pool.submit(self._ready, chunk))
                     if not ahead:
                         return np.concatenate(parts)
-                    parts.append(softmax(self._logits(ahead.popleft().result())))
-                    bar.update(len(parts[-1]))
+                    batch, failed = ahead.popleft().result()
+                    for place, error in failed.items():
+                        on_error(sum(map(len, parts)) + place, error)
+                    rows = softmax(self._logits(batch)) if len(batch) else parts[0]
+                    for place in failed:  # in their order
+                        rows = np.insert(rows, place, np.nan, axis=0)
+                    parts.append(rows)
+                    bar.update(len(rows))
             finally:
                 for future in ahead:
                     future.cancel()
 
-    def classify(self, images, k=5, progress=False):
+    def classify(self, images, k=5, progress=False, on_error="raise"):
         """The k likeliest classes of each image, likeliest first: a list of lists of (name, probability).
 
         Args:
-            images, progress: as for the predictor itself.
+            images, progress, on_error: as for the predictor itself; an image that cannot be read has no classes, [].
             k: how many classes; fewer where the network has fewer.
         """
         k = check_number("k", k, low=1, integer=True)
         return [[(self.class_names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:k]]
-                for row in self(images, progress)]
+                if row[0] == row[0] else [] for row in self(images, progress, on_error)]
 
     def logits(self, x):
         """Logits float32 [N, K] of a normalised batch, float32 [N, C, S, S] as array or tensor."""
@@ -176,20 +188,30 @@ class Predictor:
             return (self._run.run_uint8 if batch.dtype == np.uint8 and self._takes_uint8 else self._run)(batch)
 
     def _ready(self, chunk):
-        """What the engine takes: uint8 [n, S, S, C] where it can and nothing is to be resized, float32 otherwise."""
+        """(what the engine takes of some images, {place: error} of those that cannot be read).
+
+        It takes uint8 [n, S, S, C] where it can and nothing is to be resized, float32 [n, C, S, S] otherwise.
+        """
+        channels, failed = len(self.mean), {}
         if callable(chunk):  # of a set
-            chunk = chunk().transpose(0, 2, 3, 1)
-        if isinstance(chunk, np.ndarray):
-            groups = [_square(chunk)]
+            groups = [_square(chunk().transpose(0, 2, 3, 1))]
+            if groups[0].shape[3] != channels:
+                raise ValueError(f"images of {groups[0].shape[3]} channels do not fit the network, which has "
+                                 f"{channels}")
+        elif isinstance(chunk, np.ndarray):
+            groups = [fit_channels(_square(chunk), channels)]
         else:
-            groups = [_pixels(image, len(self.mean))[None] for image in chunk]
-        for group in groups:
-            if group.shape[3] != len(self.mean):
-                raise ValueError(f"images of {group.shape[3]} channels do not fit the network, which has "
-                                 f"{len(self.mean)}")
+            groups = []
+            for place, image in enumerate(chunk):
+                try:
+                    groups.append(_square(as_pixels(image, channels)[None]))
+                except (OSError, ValueError) as error:
+                    failed[place] = error
+            if not groups:
+                return groups, failed
         if self._takes_uint8 and all(group.shape[1] == self.image_size for group in groups):
-            return np.ascontiguousarray(np.concatenate(groups) if len(groups) > 1 else groups[0])
-        return np.concatenate([self._prepare(group.transpose(0, 3, 1, 2), None, None)[0] for group in groups])
+            return np.ascontiguousarray(np.concatenate(groups) if len(groups) > 1 else groups[0]), failed
+        return np.concatenate([self._prepare(group.transpose(0, 3, 1, 2), None, None)[0] for group in groups]), failed
 
     def _candidates(self, engine, precision):
         """Pairs (engine, precision) to choose from; raises what there is to say where there is none."""
@@ -303,10 +325,12 @@ def _chunks(images, size):
     if isinstance(images, Images):
         return (functools.partial(images.pixels, slice(start, start + _BATCH), size)
                 for start in range(0, len(images), _BATCH)), len(images)
+    if is_tensor(images):
+        images = images.numpy()
     if isinstance(images, np.ndarray) and images.ndim == 4:
-        _check_pixels(images)
+        check_pixels(images)
         return (images[start:start + _BATCH] for start in range(0, len(images), _BATCH)), len(images)
-    if isinstance(images, (str, os.PathLike, np.ndarray)) or hasattr(images, "convert"):
+    if is_image(images):
         images = [images]
     try:
         count, images = len(images) if hasattr(images, "__len__") else None, iter(images)
@@ -316,27 +340,12 @@ def _chunks(images, size):
     return iter(lambda: list(itertools.islice(images, _BATCH)), []), count
 
 
-def _check_pixels(image):
-    if image.dtype != np.uint8:
-        raise TypeError(f"images of type {image.dtype} must be uint8, 0..255; a normalised batch goes to .logits(x)")
-    if image.ndim not in (3, 4) or min(image.shape[-3:-1]) < 1:
-        raise ValueError(f"images of shape {list(image.shape)} must be [N, H, W, C] or [H, W, C]; a grey image as RGB: "
-                         "numpy.repeat(image[..., None], 3, -1)")
-    if image.shape[-1] not in (1, 3):
-        hint = "; move the channels: images.transpose(0, 2, 3, 1)" if image.shape[-3] in (1, 3) else ""
-        raise ValueError(f"images of shape {list(image.shape)} must have 1 or 3 channels last{hint}")
+def _raise(number, error):
+    raise error
 
 
-def _pixels(image, channels):
-    """A single image of any kind as a square, uint8 [S, S, C]; one of a file is grey where the network takes that."""
-    if isinstance(image, np.ndarray):
-        _check_pixels(image)
-        if image.ndim == 4:
-            raise ValueError(f"an array of shape {list(image.shape)} among single images; give one array, or single "
-                             "images")
-        return _square(image[None])[0]
-    pixels = read_image(image)
-    return (gray(pixels[None])[0] if channels == 1 else pixels).transpose(1, 2, 0)
+def _warn(number, error):
+    warnings.warn(f"image {number} is left out: {error}", stacklevel=4)
 
 
 def _square(images):

@@ -29,6 +29,9 @@ class Faithfulness:
     deletion: np.ndarray
     insertion: np.ndarray
 
+    def __repr__(self):
+        return f"Faithfulness(deletion {self.deletion_area:.3f}, insertion {self.insertion_area:.3f})"
+
     @property
     def deletion_area(self):
         """Area under the deletion curve, 0 to 1; small where the explanation is true to the model."""

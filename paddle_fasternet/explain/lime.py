@@ -60,6 +60,11 @@ class Explanation:
     stable: bool = None
     class_names: tuple = None
 
+    def __repr__(self):
+        first = f", {self.name()} {self.prediction[self.labels[0]]:.1%}, R² {self.r2[0]:.2f}"
+        return (f"Explanation({len(self.labels)} of {len(self.prediction)} classes, {self.segments.max() + 1} segments, "
+                f"{self.num_samples:,} samples{first})")
+
     def _row(self, label):
         if label is None:
             return 0
@@ -175,7 +180,8 @@ class LimeExplainer:
         """Explain what the model says of one image.
 
         Args:
-            image: [H, W, 3] or [3, H, W], integers 0..255 or floats 0..1, not normalised.
+            image: a path, bytes, an open file, a PIL image, or array or tensor [H, W], [H, W, C] or [C, H, W], C 1, 3
+                or 4: integers 0..255 or floats 0..1, not normalised. A grey network sees its luma.
             labels: a class or several; None takes the ``top_k`` likeliest, the likeliest first.
             num_samples: images with hidden segments to try, in each round.
             segments: integers [H, W]; None cuts the image itself. They are numbered anew from 0, in their order.

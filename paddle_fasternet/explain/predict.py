@@ -7,6 +7,7 @@ from paddle import nn
 from .._check import check_choice, check_number, check_type
 from .._modes import evaluating
 from ..bundle import Classifier, check_range
+from ..data.images import fit_channels
 from ..deploy import EAGER, ENGINES, PRECISIONS, Predictor
 from ..deploy.engines import check_offered
 
@@ -17,7 +18,7 @@ class LayerPredictor:
     """Probabilities of a network for images at their own size.
 
     Args:
-        layer: a network on float32 [N, 3, H, W]; it keeps the mode it has, and stays as it is.
+        layer: a network on float32 [N, 3, H, W], or on grey images [N, 1, H, W]; it keeps the mode it has, and stays as it is.
         mean, std: of each channel, 0..255.
         engine, precision: "eager" calls the network; any other engine makes a ``Predictor`` for square images ("auto":
             the fastest one), which follows what the network learns afterwards.
@@ -34,7 +35,8 @@ class LayerPredictor:
         if mean is None or std is None:
             raise ValueError("a network needs the mean and std of its input, 0..255 (a run's preprocess has them)")
         self.layer, self.engine, self.precision = layer, engine, precision
-        self.mean, self.std = (_channels(name, value) for name, value in (("mean", mean), ("std", std)))
+        self.channels = 1 if _input_channels(layer) == 1 else 3
+        self.mean, self.std = (_channels(name, value, self.channels) for name, value in (("mean", mean), ("std", std)))
         if (self.std <= 0).any():
             raise ValueError(f"std={std} must be above 0")
         check_range(self.mean, self.std)
@@ -53,8 +55,8 @@ class LayerPredictor:
         return self._predictors[height](images)
 
     def normalize(self, images):
-        """uint8 [N, H, W, 3] to the network's float32 [N, 3, H, W]."""
-        x = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        """uint8 [N, H, W, 3] to the network's float32 [N, C, H, W]."""
+        x = fit_channels(images, self.channels).transpose(0, 3, 1, 2).astype(np.float32, order="C")
         x -= self.mean[:, None, None]
         x *= 1 / self.std[:, None, None]
         return x
@@ -67,11 +69,17 @@ class LayerPredictor:
                 for start in range(0, len(images), rows)])
 
 
-def _channels(name, value):
+def _input_channels(layer):
+    """The channels of a network's input, as far as it tells: its own word or that of its first convolution."""
+    first = next((one for one in layer.sublayers() if isinstance(one, nn.Conv2D)), None)
+    return getattr(layer, "in_channels", getattr(first, "_in_channels", None))
+
+
+def _channels(name, value, channels):
     value = np.asarray(value, np.float32).ravel()
-    if len(value) not in (1, 3) or not np.isfinite(value).all():
-        raise ValueError(f"{name}={value.tolist()} must be one finite number or three, 0..255")
-    return np.broadcast_to(value, 3)
+    if len(value) not in (1, channels) or not np.isfinite(value).all():
+        raise ValueError(f"{name}={value.tolist()} must be one finite number{' or three' * (channels == 3)}, 0..255")
+    return np.broadcast_to(value, channels)
 
 
 def predict_function(model, mean=None, std=None, engine="auto", precision="auto"):

@@ -2,6 +2,7 @@
 import numpy as np
 
 from .._check import check_choice
+from ..data.images import KINDS, as_pixels, fit_channels, is_image, is_tensor
 from .quickshift import quickshift
 
 SEGMENTATIONS = ("quickshift", "slic")
@@ -11,27 +12,28 @@ _SLIC_SEGMENTS = 64
 
 
 def check_image(image):
-    """An image as uint8 [H, W, 3].
+    """An image as uint8 [H, W, 3]; a grey one three times the same, a transparent one on white.
 
     Args:
-        image: array, tensor or PIL image [H, W, 3] or [3, H, W]: integers 0..255 or floats 0..1.
+        image: a path, bytes, an open file, a PIL image, or array or tensor [H, W], [H, W, C] or [C, H, W], C 1, 3 or 4:
+            integers 0..255 or floats 0..1.
 
     Raises:
-        TypeError, ValueError: it is something else.
+        FileNotFoundError, TypeError, ValueError: it is missing, damaged, or something else.
     """
+    if is_image(image) and not (isinstance(image, np.ndarray) or is_tensor(image)):
+        return as_pixels(image)
     pixels = np.asarray(image)
     if pixels.dtype.kind not in "iuf":
         raise TypeError(f"image must be an array of integers 0..255 or floats 0..1, not {type(image).__name__}"
-                        f"{'' if pixels.dtype.kind in 'OUS' else f' of {pixels.dtype}'}; a file is read by "
-                        "paddle_fasternet.data.read_image")
+                        f"{'' if pixels.dtype.kind in 'OUS' else f' of {pixels.dtype}'}; or {KINDS}")
     shape = pixels.shape
-    if pixels.ndim == 3 and shape[-1] != 3 and shape[0] == 3:
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    elif pixels.ndim == 3 and shape[-1] not in (1, 3, 4) and shape[0] in (1, 3, 4):
         pixels = pixels.transpose(1, 2, 0)
-    elif pixels.ndim == 2 or (pixels.ndim == 3 and 1 in (shape[0], shape[-1])):
-        raise ValueError(f"image of shape {shape} is grey; give it three channels: np.stack([grey] * 3, axis=-1)")
-    elif pixels.ndim != 3 or shape[-1] != 3:
-        hint = "; image[..., :3] leaves out the fourth channel" if pixels.ndim == 3 and shape[-1] == 4 else ""
-        raise ValueError(f"image of shape {shape} must be one image [H, W, 3] or [3, H, W]{hint}")
+    elif pixels.ndim != 3 or shape[-1] not in (1, 3, 4):
+        raise ValueError(f"image of shape {shape} must be one image [H, W], [H, W, C] or [C, H, W], C 1, 3 or 4")
     if not pixels.size:
         raise ValueError(f"image of shape {shape} has no pixels")
     low, high = pixels.min(), pixels.max()
@@ -39,7 +41,8 @@ def check_image(image):
     if not (low >= 0 and high <= top):  # NaN is not
         raise ValueError(f"image has values from {low:g} to {high:g}; they must be integers 0..255 or floats 0..1, "
                          "before any normalisation")
-    return np.ascontiguousarray(np.rint(pixels * 255.0) if top == 1 else pixels, dtype=np.uint8)
+    pixels = (np.rint(pixels * 255.0) if top == 1 else pixels).astype(np.uint8)
+    return np.ascontiguousarray(fit_channels(pixels, 3))
 
 
 def segment(image, segmentation="quickshift"):

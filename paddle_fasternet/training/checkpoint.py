@@ -13,7 +13,7 @@ from .._modes import dynamic
 from ..benchmark import machine
 from ..bundle import Classifier
 from ..data import describe_files
-from ..weights import load_weights, read_weights
+from ..weights import CIFAR10_RUN, load_weights, read_weights
 from .config import TrainConfig
 from .history import History
 from .log import LOG, VISUALDL
@@ -43,6 +43,10 @@ class Run:
     model = property(lambda self: self.classifier.model)
     preprocess = property(lambda self: self.classifier.preprocess)
     class_names = property(lambda self: self.classifier.class_names)
+
+    def __repr__(self):
+        return (f"Run({self.config.model}, image_size={self.config.image_size}, {self.data['name']}, "
+                f"{len(self.class_names)} classes, {self.history})")
 
 
 WEIGHTS = tuple(f"{name}_model{suffix}" for name in ("best", "final") for suffix in (".pdparams", ".pdopt"))
@@ -238,8 +242,9 @@ def load_run(folder, which="best"):
     """Read a run back from its folder alone.
 
     Args:
-        folder: what ``fit`` was given as ``out_dir``.
-        which: "best" (highest validation accuracy) or "final".
+        folder: what ``fit`` was given as ``out_dir``; or "cifar10", the run whose weights this package ships, unless a
+            folder of that name here holds a run.
+        which: "best" (highest validation accuracy) or "final"; the shipped run has its final weights only.
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing.
@@ -247,6 +252,8 @@ def load_run(folder, which="best"):
     """
     check_choice("which", which, ("best", "final"))
     folder = check_path("folder", folder)
+    if str(folder) == "cifar10" and not (folder / "config.json").is_file():
+        folder, which = CIFAR10_RUN, "final"
     for name in ("config.json", "history.json", f"{which}_model.pdparams"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is not the folder of a finished run: it has no {name}")

@@ -36,6 +36,12 @@ class History:
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"record or epochs are not what a training writes: {error!r}") from error
 
+    def __repr__(self):
+        best = self.best
+        told = f", val_acc {best['val_acc']:.2%} at best, after epoch {best['epoch']}" if best else ""
+        steps = self.epochs[-1]["step"] if best and "step" in self.epochs[-1] else len(self.record["train"]["iter"])
+        return f"History({len(self.epochs)} epochs, {steps:,} steps{told})"
+
     @property
     def best(self):
         """The epoch's dict with the highest validation accuracy (the first of equals); None before the first epoch.

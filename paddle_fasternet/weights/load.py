@@ -36,6 +36,10 @@ class LoadReport:
     mismatched: list = field(default_factory=list)
     notes: list = field(default_factory=list)
 
+    def __repr__(self):
+        wrong = len(self.missing) + len(self.unexpected) + len(self.mismatched)
+        return f"LoadReport({self.path!r}, {self.origin} names, {len(self.loaded)} loaded, {wrong} not)"
+
     def __str__(self):
         source = f"{self.path}{' [' + self.nest + ']' if self.nest else ''}"
         lines = [f"{source} ({self.origin} names): {len(self.loaded)} weights loaded"]

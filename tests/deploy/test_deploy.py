@@ -329,8 +329,8 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(folder, monkeypatch):
 @pytest.mark.parametrize("images, message", [
     (np.zeros((2, 16, 16, 3)), "float64 must be uint8"),
     (np.zeros((2, 3, 16, 16), np.uint8), r"move the channels: images.transpose\(0, 2, 3, 1\)"),
-    (np.zeros((16, 16), np.uint8), "a grey image as RGB"),
-    (np.zeros((2, 16, 16, 1), np.uint8), "1 channels do not fit the network, which has 3"),
+    (np.zeros((16, 16, 2), np.uint8), r"\[16, 16, 2\] must have 1, 3 or 4 channels last$"),
+    (np.zeros((3, 16, 16), np.uint8), r"move the channels: images.transpose\(1, 2, 0\)"),
     (np.zeros((2, 0, 16, 3), np.uint8), r"must be \[N, H, W, C\]"),
     ([np.zeros((2, 16, 16, 3), np.uint8)], "among single images"),
     (3, "must be uint8"), ("missing.png", "no such image file"), ([__file__], "is not an image"),
