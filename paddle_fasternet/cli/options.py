@@ -14,8 +14,8 @@ def add_data(parser, default="auto"):
 
 
 def add_run(parser):
-    parser.add_argument("--run", default="work/run", help="folder of a trained network or of an export; or cifar10, the "
-                                                      "shipped network (default: %(default)s)")
+    parser.add_argument("--run", default="work/run", help="folder of a trained network or of an export; or cifar10, "
+                                                      "the shipped network (default: %(default)s)")
     parser.add_argument("--which", default="best", help="weights of the epoch that did best on the test images, or "
                                                         "final (default: %(default)s)")
 

@@ -120,7 +120,8 @@ class ImageSet(Images):
 
     def __repr__(self):
         count, channels, height, width = self.images.shape
-        return (f"ImageSet({self.name!r}, {count:,} images {height} x {width}, {'grey' if channels == 1 else 'colour'}, "
+        kind = "grey" if channels == 1 else "colour"
+        return (f"ImageSet({self.name!r}, {count:,} images {height} x {width}, {kind}, "
                 f"{len(self.class_names)} classes)")
 
     @classmethod

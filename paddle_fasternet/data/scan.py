@@ -123,8 +123,8 @@ def _header(path):
 
 
 def _kind(image):
-    if image.mode not in ("RGB", "L") or is_deep(image) or image.has_transparency_data or getattr(image, "n_frames", 1) > 1 and \
-            image.format != "MPO":
+    moving = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
+    if image.mode not in ("RGB", "L") or is_deep(image) or image.has_transparency_data or moving:
         return SLOW
     return REDUCED if image.format in ("JPEG", "MPO") else WHOLE if image.format in ("PNG", "BMP") else SLOW
 

@@ -62,8 +62,8 @@ class Explanation:
 
     def __repr__(self):
         first = f", {self.name()} {self.prediction[self.labels[0]]:.1%}, R² {self.r2[0]:.2f}"
-        return (f"Explanation({len(self.labels)} of {len(self.prediction)} classes, {self.segments.max() + 1} segments, "
-                f"{self.num_samples:,} samples{first})")
+        return (f"Explanation({len(self.labels)} of {len(self.prediction)} classes, {self.segments.max() + 1} "
+                f"segments, {self.num_samples:,} samples{first})")
 
     def _row(self, label):
         if label is None:

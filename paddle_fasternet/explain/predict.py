@@ -18,7 +18,8 @@ class LayerPredictor:
     """Probabilities of a network for images at their own size.
 
     Args:
-        layer: a network on float32 [N, 3, H, W], or on grey images [N, 1, H, W]; it keeps the mode it has, and stays as it is.
+        layer: a network on float32 [N, 3, H, W], or on grey images [N, 1, H, W]; it keeps the mode it has, and stays as
+            it is.
         mean, std: of each channel, 0..255.
         engine, precision: "eager" calls the network; any other engine makes a ``Predictor`` for square images ("auto":
             the fastest one), which follows what the network learns afterwards.
