@@ -49,7 +49,7 @@ class LabelSmoothingCrossEntropy(nn.Layer):
         log_prob = F.log_softmax(logits, axis=-1)
         if labels.dtype in (paddle.int32, paddle.int64, paddle.uint8, paddle.int16, paddle.int8):
             target_log_prob = self._pick(log_prob, labels)
-            counts = None if self.weight is None else self.weight[labels.reshape([-1]).astype("int64")]
+            counts = None if self.weight is None else paddle.gather(self.weight, labels.reshape([-1]).astype("int64"))
         elif list(labels.shape) == list(logits.shape):
             target_log_prob = (log_prob * labels.astype("float32")).sum(axis=-1)
             counts = None if self.weight is None else (labels.astype("float32") * self.weight).sum(axis=-1)

@@ -97,11 +97,11 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, pretrain
     if len(val) < processes.size:
         raise ValueError(f"val has {len(val)} images, fewer than the {processes.size} processes")
     config, remark = suit_batch(config, len(train), processes.size)
-    source = find_source(pretrained, config)
-    if source is None and (config.freeze or config.backbone_lr != 1):
+    if (pretrained is None or pretrained is False) and (config.freeze or config.backbone_lr != 1):
         raise ValueError(f"freeze={config.freeze!r}, backbone_lr={config.backbone_lr}: the backbone would be random; "
                          "give pretrained, the weights to start from, or leave these settings out")
     with alone_in_this_process(), processes.losing_others(), contextlib.ExitStack() as stack:
+        source = find_source(pretrained, config)
         trainer = Trainer(config, train, processes, source)
         trainer.try_out(train, val)
         state = 0

@@ -310,6 +310,8 @@ def test_weighted_loss_by_hand():
         -(0.9 * p[0].mean() + 0.1 * p[0].mean()), rel=1e-6)
     even = LabelSmoothingCrossEntropy(0.1, weight=[2, 2])(logits, paddle.to_tensor([0, 0, 1]))
     assert float(even) == pytest.approx(float(LabelSmoothingCrossEntropy(0.1)(logits, paddle.to_tensor([0, 0, 1]))))
+    static = paddle.jit.to_static(lambda logits, labels: loss(logits, labels))
+    assert float(static(logits, paddle.to_tensor([[0], [0], [1]]))) == pytest.approx(float(hard), rel=1e-6)
     for weight, message in [([1, 0], "positive"), ([[1]], "positive"), ([1, 2, 3], "3 values for logits of 2 classes")]:
         with pytest.raises(ValueError, match=message):
             LabelSmoothingCrossEntropy(0.1, weight)(logits, paddle.to_tensor([0, 0, 1]))
