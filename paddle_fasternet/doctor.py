@@ -84,7 +84,7 @@ def _train(run):
 
 
 def _export(run, out):
-    formats = deploy.FORMATS if _version("onnx") and _version("onnxruntime") else ("paddle", "paddlex")
+    formats = [name for name in deploy.FORMATS if all(map(_version, deploy.packages_of(name)))]
     deploy.export(training.load_run(run), out, formats=formats, progress=False)
 
 

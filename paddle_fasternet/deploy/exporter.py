@@ -83,6 +83,12 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
     return out_dir
 
 
+def packages_of(name):
+    """Packages that a format is written and checked with."""
+    return [package for engine in ENGINES.values() if engine.checks and engine.reads == name
+            for package in (*engine.writes_with, engine.package) if package]
+
+
 def _check_formats(formats):
     """The formats as a tuple, with what they imply, and with what they need installed."""
     formats = tuple(formats) if isinstance(formats, (list, tuple, set)) else (formats,)
@@ -90,10 +96,11 @@ def _check_formats(formats):
         check_choice("formats", name, FORMATS)
     if not formats:
         raise ValueError(f"formats={formats} is empty; choose from: {', '.join(FORMATS)}")
-    for package in ("onnx", "onnxruntime") if "onnx" in formats else ():
-        if not is_installed(package):
-            raise ImportError(f"formats={formats}: 'onnx' needs the packages onnx and onnxruntime, which checks it: "
-                              "pip install 'paddle_fasternet[deploy]'; formats=('paddle', 'paddlex') needs neither")
+    for name in formats:
+        packages = packages_of(name)
+        if not all(map(is_installed, packages)):
+            raise ImportError(f"formats={formats}: {name!r} needs the packages {' and '.join(packages)}, which checks "
+                              "it: pip install 'paddle_fasternet[deploy]'; formats=('paddle', 'paddlex') needs neither")
     return formats if "paddlex" not in formats or "paddle" in formats else ("paddle", *formats)
 
 

@@ -139,7 +139,7 @@ class Explanation:
 
 
 class LimeExplainer:
-    """Explains the predictions of a network, or of any function from images to probabilities.
+    """Explains the predictions of a network, as it is at each call, or of any function from images to probabilities.
 
     Args:
         model_or_predict_fn: a ``Classifier``, what ``load_run`` returned, a pretrained network or a ``Predictor``, all

@@ -26,4 +26,9 @@ class OnnxEngine(Engine):
         if files.classifier is not None and not is_installed("onnx"):
             raise ImportError("ONNX files need the package onnx: pip install onnx (or pip install "
                               "'paddle_fasternet[deploy]')")
-        return files.find(self.files(precision), write_onnx, f"{ONNX}; export with formats=('onnx',)")[0]
+        try:
+            return files.find(self.files(precision), write_onnx, f"{ONNX}; export with formats=('onnx',)")[0]
+        except ValueError as error:
+            if files.classifier is None:
+                raise
+            raise ValueError(f"engine={self.name!r}: {error}; engine='eager' runs any network") from error
