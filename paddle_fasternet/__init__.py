@@ -1,9 +1,13 @@
 """FasterNet and its partial convolution (PConv) for PaddlePaddle; see README.md."""
-# Paddle 2.6 brings a zlib of its own, which crashes that of a Python where it is a file apart and is loaded later.
+# Import zlib before Paddle: Paddle 2.6 bundles its own copy, and a Python whose zlib is a separate shared module
+# crashes if it loads it afterwards.
 import zlib as _zlib  # noqa: F401
 
+from ._remarks import without_remarks as _without_remarks
+
 try:
-    import paddle as _paddle  # noqa: F401
+    with _without_remarks():
+        import paddle as _paddle  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "paddle":
         raise

@@ -113,24 +113,25 @@ def test_help_teaches(command, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["train", "--model", "fasternet_t9"], "train: model='fasternet_t9' is not known; did you mean"),
-    (["train", "--recipe", "cpy"], "recipe='cpy' is not known; did you mean 'cpu'"),
-    (["train", "--data", "cifar"], "name='cifar' is not known; did you mean 'cifar10'"),
-    (["train", "--data", "digits", "--augment", "flpi"], "augment='flpi' is not known; did you mean 'flip'"),
-    (["train", "--data", "digits", "--n-div", "3"], "dim=8 cannot be split into n_div=3 parts"),
-    (["train", "--data", "digits", "--image-size", "8"], "smaller than the network's stride"),
-    (["train", "--data-file", "missing.tar.gz"], "data_file='missing.tar.gz': there is no such file"),
-    (["train", "--data", "digits", "--out", "black.png/run"], "out_dir='black.png/run' cannot be written"),
+    (["train", "--model", "fasternet_t9"], "train: --model='fasternet_t9' is not known; did you mean"),
+    (["train", "--recipe", "cpy"], "--recipe='cpy' is not known; did you mean 'cpu'"),
+    (["train", "--data", "cifar"], "--data='cifar' is not known; did you mean 'cifar10'"),
+    (["train", "--data", "digits", "--augment", "flpi"], "--augment='flpi' is not known; did you mean 'flip'"),
+    (["train", "--data", "digits", "--augment", "none", "--n-div", "3"], "dim=8 cannot be split into --n-div=3 parts"),
+    (["train", "--data", "digits", "--augment", "none", "--image-size", "8"], "smaller than the network's stride"),
+    (["train", "--data-file", "missing.tar.gz"], "--data-file='missing.tar.gz': there is no such file"),
+    (["train", "--data", "digits", "--augment", "none", "--out", "black.png/run"],
+     "--out='black.png/run' cannot be written"),
     (["evaluate", "--run", "nowhere"], "nowhere is not the folder of a finished run"),
     (["predict", "black.png", "--run", "nowhere"], "nowhere is not the folder of a finished run"),
-    (["predict", "black.png", "--top", "0"], "top=0 must be an integer >= 1"),
+    (["predict", "black.png", "--top", "0"], "--top=0 must be an integer >= 1"),
     (["convert", "black.png", "a.pth"], "'black.png' cannot be "),
     (["convert", "missing.pth", "a.pth"], "missing.pth"),
     (["convert", "black.png", "a.onnx"], "must end in one of: .pdparams"),
-    (["benchmark", "--model", "resnet"], "model='resnet' is not known"),
-    (["benchmark", "--image-size", "0"], "image_size=0 must be an integer >= 1"),
-    (["benchmark", "--batch-size", "0"], "batch_size=0 must be an integer >= 1"),
-    (["benchmark", "--run", "run", "--model", "fasternet_s"], "run='run' has its own: give one"),
+    (["benchmark", "--model", "resnet"], "--model='resnet' is not known"),
+    (["benchmark", "--image-size", "0"], "--image-size=0 must be an integer >= 1"),
+    (["benchmark", "--batch-size", "0"], "--batch-size=0 must be an integer >= 1"),
+    (["benchmark", "--run", "run", "--model", "fasternet_s"], "--run='run' has its own: give one"),
     (["benchmark", "--image-size", "16"], "input of 16 x 16 pixels is smaller than the network's stride 32"),
 ])
 def test_errors_are_one_line_and_status_2(arguments, message, capsys):
@@ -140,12 +141,34 @@ def test_errors_are_one_line_and_status_2(arguments, message, capsys):
     assert message in error and error.startswith("paddle-fasternet ") and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["trian"], ["train", "--epoch", "3"], ["train", "--epochs", "many"],
-                                       ["predict"]])
-def test_typos_in_options_stop_with_usage(arguments, capsys):
+@pytest.mark.parametrize(("arguments", "usage", "message"), [
+    (["trian"], "usage: paddle-fasternet [", "invalid choice: 'trian'"),
+    (["train", "--epoch", "3"], "usage: paddle-fasternet train ", "--epoch (did you mean --epochs?) 3"),
+    (["predict", "a.png", "--egnine=eager"], "usage: paddle-fasternet predict ", "did you mean --engine?"),
+    (["train", "--epochs", "many"], "usage: paddle-fasternet train ", "argument --epochs: invalid int value: 'many'"),
+    (["predict"], "usage: paddle-fasternet predict ", "IMAGE")])
+def test_typos_in_options_stop_with_the_commands_usage(arguments, usage, message, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
-    assert stop.value.code == 2 and "usage:" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.startswith(usage) and message in error
+
+
+@pytest.mark.parametrize(("message", "shown"), [
+    ("engine='opnvino' is not known", "--engine='opnvino' is not known"),
+    ("batch_size=0 must be an integer >= 1", "--batch-size=0 must be an integer >= 1"),
+    ("go on with resume=True (--resume), or overwrite=True (--overwrite)", "go on with --resume, or --overwrite"),
+    ("flip_test=False and drop_path_rate=None", "--no-flip-test and --drop-path-rate"),
+    ("out_dir='a' holds", "--out='a' holds"), ("dim=8 cannot be split", "dim=8 cannot be split"),
+    ("'epochs=3' and /data/epochs=3/run", "'epochs=3' and /data/epochs=3/run")])
+def test_errors_name_options_as_they_are_typed(message, shown):
+    assert cli._in_options(message, cli._parser().parse_args(["train"]).parser) == shown.replace("--engine=", "engine=")
+    assert cli._in_options("engine='a'", cli._parser().parse_args(["evaluate"]).parser) == "--engine='a'"
+
+
+def test_no_command_prints_help(capsys):
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: paddle-fasternet [-h]")
 
 
 def test_a_trained_network_is_exported_and_the_export_predicts(capsys, tmp_path):
@@ -174,7 +197,7 @@ def test_a_trained_network_is_exported_and_the_export_predicts(capsys, tmp_path)
             (["export", "--run", "run", "--formats", "onnxx", "--out", "new"], "did you mean 'onnx'"),
             (["export", "--run", "missing", "--out", "new"], "not the folder of a finished run"),
             (["predict", "0.png", "--run", "net", "--engine", "openvin"], "did you mean 'openvino'"),
-            (["predict", "0.png", "--run", "net", "--threads", "0"], "threads=0 must be an integer >= 1")]:
+            (["predict", "0.png", "--run", "net", "--threads", "0"], "--threads=0 must be an integer >= 1")]:
         assert cli.main(arguments) == 2
         assert message in capsys.readouterr().err, arguments
 

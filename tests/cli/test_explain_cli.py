@@ -42,14 +42,14 @@ def test_gradients(capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--label", "kat"], "label='kat' is not known; did you mean 'cat'"),
-    (["--label", "10"], "label='10' is not known"),
-    (["--method", "grad-cam"], "method='grad-cam' is not known; did you mean 'gradcam'"),
-    (["--out", "found.gif"], "ending of out='.gif' is not known"),
-    (["--method", "all", "--out", "found.npz"], "ending of out='.npz' is not known"),
-    (["--samples", "0"], "samples=0 must be an integer >= 1"),
-    (["--seed", "-1"], "seed=-1 must be an integer >= 0"),
-    (["--out", "picture.png/found.png"], "out='picture.png' cannot be written"),
+    (["--label", "kat"], "--label='kat' is not known; did you mean 'cat'"),
+    (["--label", "10"], "--label='10' is not known"),
+    (["--method", "grad-cam"], "--method='grad-cam' is not known; did you mean 'gradcam'"),
+    (["--out", "found.gif"], "ending of --out='.gif' is not known"),
+    (["--method", "all", "--out", "found.npz"], "ending of --out='.npz' is not known"),
+    (["--samples", "0"], "--samples=0 must be an integer >= 1"),
+    (["--seed", "-1"], "--seed=-1 must be an integer >= 0"),
+    (["--out", "picture.png/found.png"], "--out='picture.png' cannot be written"),
 ])
 def test_errors_are_one_line_and_status_2(arguments, message, capsys):
     assert explain(*arguments) == 2

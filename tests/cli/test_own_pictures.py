@@ -94,7 +94,7 @@ def test_export_with_the_runs_own_pictures(tmp_path, capsys):
     (["train", "--data", "photos"], "its 1 pictures lie in no class; expected is a subfolder for each class"),
     (["train", "--data", "./nowhere"], "there is no such folder, and no data set of that name"),
     (["predict", "empty", "--run", "run"], "not the folder of a finished run"),
-    (["predict", "photos", "--out", "a.txt"], "ending of out='.txt' is not known"),
+    (["predict", "photos", "--out", "a.txt"], "ending of --out='.txt' is not known"),
 ])
 def test_errors_teach(arguments, message, tmp_path, capsys):
     draw(tmp_path / "photos/1.jpg")

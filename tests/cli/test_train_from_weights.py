@@ -52,4 +52,4 @@ def test_resume_without_a_run_begins_one(capsys):
 
 def test_a_source_that_is_not_there(capsys):
     assert cli.main(["train", *SETTINGS, "--pretrained", "nowhere"]) == 2
-    assert "pretrained='nowhere': there is no such file or folder" in capsys.readouterr().err
+    assert "--pretrained='nowhere': there is no such file or folder" in capsys.readouterr().err
