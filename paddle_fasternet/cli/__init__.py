@@ -85,6 +85,7 @@ def _in_options(message, parser):
             return f"--no-{flag[2:]}"
         return f"{flag}="
 
-    # "overwrite=True (--overwrite)" is said once; what stands in quotation marks or in a path is no argument
-    return re.sub(r"(?<![\w./='\"-])(?P<name>[a-z]\w*)=(?:(?P<value>True|False|None)\b(?: \(--[\w-]+\))?)?", typed,
-                  message)
+    # "pretrained='run' (--pretrained run)" is said once
+    message = re.sub(r"(?<![\w./='\"-])[a-z]\w*=(?:[\w.]+|'[^']*') \((--[a-z][^()]*)\)", r"\1", message)
+    # what stands in quotation marks or in a path is no argument
+    return re.sub(r"(?<![\w./='\"-])(?P<name>[a-z]\w*)=(?P<value>(?:True|False|None)\b)?", typed, message)

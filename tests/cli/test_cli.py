@@ -158,6 +158,7 @@ def test_typos_in_options_stop_with_the_commands_usage(arguments, usage, message
     ("engine='opnvino' is not known", "--engine='opnvino' is not known"),
     ("batch_size=0 must be an integer >= 1", "--batch-size=0 must be an integer >= 1"),
     ("go on with resume=True (--resume), or overwrite=True (--overwrite)", "go on with --resume, or --overwrite"),
+    ("from it, with pretrained='a b' (--pretrained 'a b')", "from it, with --pretrained 'a b'"),
     ("flip_test=False and drop_path_rate=None", "--no-flip-test and --drop-path-rate"),
     ("out_dir='a' holds", "--out='a' holds"), ("dim=8 cannot be split", "dim=8 cannot be split"),
     ("'epochs=3' and /data/epochs=3/run", "'epochs=3' and /data/epochs=3/run")])

@@ -46,7 +46,7 @@ def test_resume_without_a_run_begins_one(capsys):
     assert cli.main(["train", *SETTINGS, "--out", "run", "--resume"]) == 0
     assert recorded("run")["config"]["patch_size"] == 4
     assert cli.main(["train", "--out", "run", "--resume", "--epochs", "3"]) == 2
-    assert "for more start another one from it in another out_dir, with pretrained='run' (--pretrained run)" in (
+    assert "for more start another one from it in another out_dir, with --pretrained run" in (
         capsys.readouterr().err)
 
 
