@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = {  # script: (its record, what it needs beside the package)
     "data_pipeline": ("data_pipeline", ()),
+    "detect": ("detect", ("ppdet",)),
     "explain": ("explain", ("interpretdl",)),
     "folder_loader": ("folder_loader", ()),
     "inference": ("inference", ("openvino", "onnxruntime", "nncf")),

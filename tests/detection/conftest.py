@@ -1,13 +1,16 @@
 """What the tests of detection share: a folder of drawn pictures, a training batch."""
 import numpy as np
 import pytest
-from drawing import annotation, draw
+
+SIZE = 128, 96
 
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory):
     """A folder in Pascal VOC layout: ten pictures of 128 x 96, discs and squares, one without an object."""
     from PIL import Image
+
+    from paddle_fasternet.detection.example import annotation, draw
     folder, rng = tmp_path_factory.mktemp("drawn"), np.random.default_rng(0)
     for name in ("images", "annotations"):
         (folder / name).mkdir()
@@ -16,8 +19,8 @@ def drawn(tmp_path_factory):
         for column in range(0 if number == 3 else 2):
             side, x, y = rng.integers(24, 40), 64 * column + rng.integers(0, 20), rng.integers(0, 50)
             objects.append((("disc", "square")[rng.integers(2)], [int(x), int(y), int(x + side), int(y + side)]))
-        Image.fromarray(draw(objects, rng)).save(folder / "images" / f"p{number}.png")
-        (folder / "annotations" / f"p{number}.xml").write_text(annotation(f"p{number}", objects))
+        Image.fromarray(draw(objects, rng, SIZE)).save(folder / "images" / f"p{number}.png")
+        (folder / "annotations" / f"p{number}.xml").write_text(annotation(f"p{number}", objects, SIZE))
     (folder / "train.txt").write_text("".join(f"p{number}\n" for number in range(7)))
     (folder / "val.txt").write_text("".join(f"p{number}\n" for number in range(7, 10)))
     return folder

@@ -1,14 +1,17 @@
+import functools
 import json
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
-from drawing import annotation
 from PIL import Image
 
 pytest.importorskip("ppdet", reason="needs PaddleDetection: make detection")
 
-from paddle_fasternet.detection import geometry, load_boxes  # noqa: E402
+from paddle_fasternet.detection import example, geometry, load_boxes  # noqa: E402
+
+annotation = functools.partial(example.annotation, size=(128, 96))
 
 
 @pytest.fixture
@@ -209,3 +212,15 @@ def test_pictures_without_boxes_augment():
     _, boxes, labels = geometry.augment(picture, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), (96, 96),
                                         np.random.default_rng(0))
     assert boxes.shape == (0, 4) and labels.shape == (0,)
+
+
+def test_example_folders(tmp_path, drawn):
+    train, val = load_boxes(example.example_folder(tmp_path, tmp_path / "none.tar"))
+    assert (len(train), len(val)) == (30, 10) and train.class_names == ("disc", "square")
+    with tarfile.open(tmp_path / "cells.tar", "w") as tar:
+        tar.add(drawn, arcname=".")
+        tar.add(drawn / "train.txt", arcname="../outside.txt")
+    for _ in range(2):
+        folder = example.example_folder(tmp_path / "new", tmp_path / "cells.tar")
+        assert folder == tmp_path / "new" / "cells" and len(load_boxes(folder)[0]) == 7
+    assert not list(tmp_path.rglob("outside.txt"))
