@@ -1,6 +1,6 @@
 """What the notebooks need before they import Paddle: run by their first cell, in a process of its own.
 
-    python prepare.py [deploy]
+    python prepare.py [deploy] [detection]
 
 Installs the library where it is missing, prints the cores that this container may use, or says in one sentence why
 nothing can be done. A Paddle that is there stays as it is, and so do the NumPy and OpenCV under it. Written for any
@@ -86,9 +86,12 @@ def main():
     if problem:
         print(problem)
         return 1
-    missing = ["paddle_fasternet", "paddle", *(["openvino", "onnxruntime"] if "deploy" in extras else [])]
+    missing = ["paddle_fasternet", "paddle", *(["openvino", "onnxruntime"] if "deploy" in extras else []),
+               *(["pycocotools", "yaml", "six"] if "detection" in extras else [])]
     if not all(map(importlib.util.find_spec, missing)):
         install(extras)
+    if "detection" in extras and not importlib.util.find_spec("ppdet"):
+        pip("--no-deps", "paddledet==2.6.0")  # its pins are of 2022
     code = "from paddle_fasternet.native.cpu import default_threads; print(default_threads())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     print(found.stderr if found.returncode else found.stdout.strip())

@@ -19,8 +19,8 @@ from pathlib import Path
 from paddle_fasternet._files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = ("FasterNet", "DWConv", "Compare", "Operators", "Explain", "Deploy", "MyPictures")
-OWN_DATA = ("MyPictures",)  # notebooks whose data is no known set
+NOTEBOOKS = ("FasterNet", "DWConv", "Compare", "Operators", "Explain", "Deploy", "MyPictures", "Detect")
+OWN_DATA = ("MyPictures", "Detect")  # notebooks whose data is no known set
 RESULTS = {"Compare": ("mixers.json", "mixers.png")}  # what becomes a record, out of work/notebooks/mixers
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

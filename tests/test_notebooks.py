@@ -19,7 +19,7 @@ from paddle_fasternet.weights import CIFAR10_RUN
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-PENDING = {"MyPictures"}  # names without outputs until a full run is made
+PENDING = {"MyPictures", "Detect"}  # names without outputs until a full run is made
 MACHINE_PATH = re.compile(r"(?<![\w./])/(?:work|tmp|root|home|mnt|usr|opt|Users)\b")
 
 

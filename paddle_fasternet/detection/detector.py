@@ -307,6 +307,6 @@ def export_detector(source, folder):
             paddle.static.InputSpec([None, 2], "float32", "scale_factor")]
     # oneDNN in Paddle Inference 3.3 stops at the operator that ``interpolate`` becomes
     with mock.patch.object(nn.functional, "interpolate", _enlarge):
-        paddle.jit.save(paddle.jit.to_static(_Exported(model), input_spec=spec), str(folder / PROGRAM))
+        paddle.jit.save(_Exported(model), str(folder / PROGRAM), input_spec=spec)
     describe(folder, exported=True, **{name: list(getattr(detector, name)) for name in PARTS})
     return folder

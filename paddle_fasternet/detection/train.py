@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,8 @@ def train_detector(config, train, val, out_dir, *, resume=False, overwrite=False
     with holding("out_dir", folder):
         remove_partial(folder, (DESCRIPTION, *_FILES))
         found = _open(folder, config, train, resume, overwrite)
-        with contextlib.closing(Log(folder)) as log, stop_request() as stop:
+        with contextlib.closing(Log(folder)) as log, stop_request() as stop, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
             training = _Training(folder, config, train, val, log, report or (lambda text: None))
             if found:
                 training.restore()
