@@ -9,7 +9,7 @@
 # make test-paddle26  the tests but the slow ones on Paddle 2.6; make lint, make clean
 PYTHON ?= python3
 VENV ?= .venv
-NATIVE := $(wildcard paddle_fasternet/native/csrc/*/*)
+NATIVE := $(wildcard paddle_fasternet/native/csrc/*.cpp paddle_fasternet/native/csrc/*/*)
 
 .PHONY: demo test notebooks notebooks-full interpretdl detection test-paddle26 lint bench clean
 

@@ -26,9 +26,9 @@ class Mixer:
             ``arguments``.
         arguments: those of kernel_size, n_div, groups that ``build`` takes.
         layer: the class of its layers, by which ONNX and the native kernels know it; None for a registered one.
-        conv: the attribute of the layer that holds its only convolution. The training kernels read kernel size, groups
-            and channels there: they convolve the first channels and pass the others through. "" without a convolution.
-        native: whether the native engine runs it in inference.
+        conv: the attribute of the layer that holds its only convolution; "" without a convolution.
+        native: whether the native kernels compute it, in training and inference. They convolve the first channels by
+            ``conv``, which tells kernel size, groups and channels, and pass the others through; all without ``conv``.
         onnx: ``onnx(graph, layer, x, name)`` writes the layer (see ``deploy.onnx_graph``); None where the convolution
             ``conv`` is all that it computes.
         cost: ``cost(c, k, n_div, groups)`` gives (weights, channels read and written) of one pixel.
@@ -56,11 +56,11 @@ def _write_pconv(graph, layer, x, name):
 MIXERS = {
     "pconv": Mixer(PConv, ("kernel_size", "n_div"), PConv, "partial_conv3", True, _write_pconv,
                    lambda c, k, n_div, groups: (k * k * (c // n_div)**2, 2 * (c // n_div))),
-    "dwconv": Mixer(DWConv, ("kernel_size",), DWConv, "conv",
+    "dwconv": Mixer(DWConv, ("kernel_size",), DWConv, "conv", True,
                     cost=lambda c, k, n_div, groups: (k * k * c, 2 * c)),
-    "gconv": Mixer(GConv, ("kernel_size", "groups"), GConv, "conv",
+    "gconv": Mixer(GConv, ("kernel_size", "groups"), GConv, "conv", True,
                    cost=lambda c, k, n_div, groups: (k * k * c * c // groups, 2 * c)),
-    "conv": Mixer(Conv, ("kernel_size",), Conv, "conv",
+    "conv": Mixer(Conv, ("kernel_size",), Conv, "conv", True,
                   cost=lambda c, k, n_div, groups: (k * k * c * c, 2 * c)),
     "identity": Mixer(lambda dim: nn.Identity(), layer=nn.Identity, native=True, onnx=lambda graph, layer, x, name: x,
                       cost=lambda c, k, n_div, groups: (0, 0)),

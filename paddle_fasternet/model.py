@@ -244,6 +244,8 @@ class FasterNet(nn.Layer):
         check_dynamic("FasterNet")
         if paddle.in_dynamic_mode():
             self._check_input(x)
+        if self._uses_kernels(x):
+            return self.kernels.forward_features(self, x)
         if self.patch_embed.proj.weight.dtype == paddle.float64:
             x = x.astype("float64")  # images come as float32, which mixed precision does not cast to this type
         maps = []
@@ -254,8 +256,11 @@ class FasterNet(nn.Layer):
                 maps.append(x)
         return maps
 
+    def _uses_kernels(self, x):
+        return self.kernels is not None and self.training and self.kernels.takes(self, x)
+
     def forward(self, x):
-        if self.kernels is not None and self.training and self.kernels.takes(self, x):
+        if self._uses_kernels(x):
             self._check_input(x)
             return self.head(self.kernels(self, x))
         x = self.avgpool_pre_head(self.forward_features(x)[-1])

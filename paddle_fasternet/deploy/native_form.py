@@ -3,8 +3,9 @@ from paddle import nn
 
 from .._plain import oddities
 from ..layers import DropPath
-from ..mixers import mixer_of
+from ..mixers import MIXERS, mixer_of
 from ..model import FasterNet, FasterNetBlock, PatchEmbed, PatchMerging, Stage, patch_shape
+from ..native.inference import mixes
 
 _ACTS = {nn.GELU: "gelu", nn.ReLU: "relu"}
 
@@ -13,14 +14,13 @@ def native_settings(network):
     """What ``NativeNetwork`` must know of a folded FasterNet beside its weights; None where it is not made for it."""
     if not isinstance(network, FasterNet) or foreign(network, nn.Identity):
         return None
-    mixers = [mixer_of(block.spatial_mixing) for _, block in _blocks(network)]
     overlaps = {patch_shape(layer)[1] for layer in network.sublayers() if isinstance(layer, (PatchEmbed, PatchMerging))}
     act = _ACTS.get(type(network.avgpool_pre_head[2]))
     acts = {_ACTS.get(type(block.mlp[2])) for _, block in _blocks(network)}
     embed_act = "none" if type(network.patch_embed.act) is nn.Identity else _ACTS.get(type(network.patch_embed.act))
     tanh = any(getattr(layer, "_approximate", False) for layer in network.sublayers())  # the other form of GELU
     scaled = any(block.layer_scale is not None for _, block in _blocks(network))
-    if (not all(mixer and mixer.native for mixer in mixers) or act is None or not acts <= {act}
+    if (not all(_runs(block.spatial_mixing) for _, block in _blocks(network)) or act is None or not acts <= {act}
             or embed_act not in ("none", act) or tanh or len(overlaps) > 1 or scaled
             or type(network.head) not in (nn.Linear, nn.Identity) or any(oddities(network))):
         return None
@@ -31,7 +31,8 @@ def why_not_native(network):
     """Why the native engine does not run a folded network, and what does; "" if it runs it."""
     if native_settings(network) is not None:
         return ""
-    text = "the native engine runs FasterNet with PConv or identity mixers and ReLU or GELU alone"
+    known = ", ".join(name for name, mixer in MIXERS.items() if mixer.native)
+    text = f"the native engine runs FasterNet with the mixers {known} and ReLU or GELU alone"
     why = f"a {type(network).__name__}"
     if isinstance(network, FasterNet):
         why = foreign(network, nn.Identity) or "; ".join(f"{name}, which {why}" for name, why in oddities(network))
@@ -87,10 +88,22 @@ def _is_block(block, norm):
 
 def _is_mixer(layer):
     """Whether this is a mixer of the table whose convolution, if any, is the builder's."""
+    conv = _mixer_conv(layer)
+    return mixer_of(layer) is not None and (conv is None or type(conv) is nn.Conv2D
+                                            and _is_conv(conv, conv.weight.shape[2], conv._groups))
+
+
+def _runs(layer):
+    """Whether the native engine runs this mixer."""
+    mixer, conv = mixer_of(layer), _mixer_conv(layer)
+    return bool(mixer and mixer.native) and (
+        conv is None or conv.bias is None and mixes(conv.weight.shape[0], conv._groups, conv.weight.shape[2]))
+
+
+def _mixer_conv(layer):
+    """The convolution of a mixer of the table; None where it has none."""
     mixer = mixer_of(layer)
-    conv = getattr(layer, mixer.conv) if mixer and mixer.conv else None
-    return mixer is not None and (conv is None or type(conv) is nn.Conv2D
-                                  and _is_conv(conv, conv.weight.shape[2], conv._groups))
+    return getattr(layer, mixer.conv) if mixer and mixer.conv else None
 
 
 def _is_conv(conv, size=1, groups=1):

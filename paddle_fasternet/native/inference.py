@@ -2,8 +2,8 @@
 
 An engine that knows one family of networks can do what a general one cannot: PConv's result goes into a narrow matrix
 that the pointwise product reads beside the untouched channels, so that nothing is split or concatenated, and a block's
-hidden layer never leaves the cache. How it is laid out stands at the head of ``csrc/inference/runner.h``, the
-products in ``tiles.h`` (AMX) and ``registers.h`` (AVX-512, AVX2, any processor).
+hidden layer never leaves the cache. The head of ``csrc/inference/runner.h`` describes the layout; the products stand in
+``inference/tile_kernel.h`` (AMX) and ``common/registers.h`` (AVX-512, AVX2, any processor).
 """
 import ctypes
 import re
@@ -13,22 +13,21 @@ import numpy as np
 
 from .._check import check_choice, check_number
 from .cpu import default_threads
-from .library import find_kind, kinds, load_library, structure, why_not
+from .library import Images, find_kind, kinds, load_library, structure, why_not
 
 _ACTS = {"none": 0, "relu": 1, "gelu": 2}
-_MOST_STAGES, _LARGEST_KERNEL = 8, 15
+_MOST_STAGES, LARGEST_KERNEL = 8, 15
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 
-# as in csrc/inference/network.h
+# as in csrc/common/network.h and csrc/inference/network.h
 _int, _long = ctypes.c_int, ctypes.c_long
-_Block = structure("Block", dim_conv=_int, kernel=_int, hidden=_int, conv=_FLOATS, first=_FLOATS, first_bias=_FLOATS,
-                   second=_FLOATS, second_bias=_FLOATS)
+_Block = structure("Block", dim_conv=_int, groups=_int, kernel=_int, hidden=_int, conv=_FLOATS, first=_FLOATS,
+                   first_bias=_FLOATS, second=_FLOATS, second_bias=_FLOATS)
 _Stage = structure("Stage", dim=_int, depth=_int, step=_int, overlap=_int, weight=_FLOATS, bias=_FLOATS,
                    blocks=ctypes.POINTER(_Block))
 _Network = structure("Network", channels=_int, stage_count=_int, features=_int, classes=_int, act=_int, embed_act=_int,
                      stages=ctypes.POINTER(_Stage), feature=_FLOATS, feature_bias=_FLOATS, head=_FLOATS,
                      head_bias=_FLOATS, mean=_FLOATS, std=_FLOATS)
-_Images = structure("Images", bytes=ctypes.c_void_p, floats=ctypes.c_void_p, count=_long, height=_long, width=_long)
 
 
 def _library():
@@ -38,7 +37,7 @@ def _library():
         raise RuntimeError(reason)
     library.fasternet_create.restype = ctypes.c_void_p
     library.fasternet_create.argtypes = [ctypes.POINTER(_Network), _int, _int]
-    library.fasternet_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Images), _FLOATS]
+    library.fasternet_run.argtypes = [ctypes.c_void_p, ctypes.POINTER(Images), _FLOATS]
     library.fasternet_destroy.argtypes = [ctypes.c_void_p]
     return library
 
@@ -55,7 +54,7 @@ class _Reader:
         if name not in self.arrays:
             if optional:
                 return None
-            raise ValueError(f"{name} is missing; the native engine runs FasterNet with PConv or identity mixers")
+            raise ValueError(f"{name} is missing; the native engine runs FasterNet")
         array = self.kept.get(name)  # one copy, which lives as long as the pointers to it
         if array is None:
             array = np.ascontiguousarray(self.arrays[name], dtype=np.float32)
@@ -72,22 +71,38 @@ class _Reader:
         left = sorted(set(self.arrays) - set(self.kept))
         if left:
             names = f"{', '.join(left[:3])}{' ...' if len(left) > 3 else ''}"
-            raise ValueError(f"{names} cannot be run by the native engine; it does FasterNet with PConv or "
-                             "identity mixers, BatchNorm and layer scale folded in")
+            raise ValueError(f"{names} cannot be run by the native engine; it runs FasterNet with the mixers pconv, "
+                             "dwconv, gconv, conv or identity, BatchNorm and layer scale folded in")
+
+
+def _mixer(reader, name, dim):
+    """(convolved channels, groups, kernel size, weight) of a block's mixer."""
+    for attribute in ("partial_conv3", "conv"):
+        weight = f"{name}.spatial_mixing.{attribute}.weight"
+        conv = reader.take(weight, (None,) * 4, optional=True)
+        if conv is None:
+            continue
+        channels, inputs, kernel, _ = reader.shape(weight)
+        reader.take(weight, (channels, inputs, kernel, kernel))
+        groups = channels // inputs if inputs else 0
+        if not mixes(channels, groups, kernel) or groups * inputs != channels or channels > dim:
+            raise ValueError(f"{weight} has the shape {list(reader.shape(weight))}; the native engine does up to {dim} "
+                             f"channels here and kernels up to {LARGEST_KERNEL}, odd ones if depthwise")
+        return channels, groups, kernel, conv
+    return 0, 1, 1, None
+
+
+def mixes(channels, groups, kernel):
+    """Whether the kernels do a convolution of this kind."""
+    depthwise = groups == channels > 1
+    return 0 < kernel <= LARGEST_KERNEL and 0 < groups <= channels and (kernel % 2 == 1 or not depthwise)
 
 
 def _block(reader, name, dim):
-    conv_name = f"{name}.spatial_mixing.partial_conv3.weight"
-    conv, dim_conv, kernel = reader.take(conv_name, (None,) * 4, optional=True), 0, 1
-    if conv is not None:
-        dim_conv, _, kernel, _ = reader.shape(conv_name)
-        reader.take(conv_name, (dim_conv, dim_conv, kernel, kernel))
-        if dim_conv > dim or kernel > _LARGEST_KERNEL:
-            raise ValueError(f"{conv_name} has the shape {list(reader.shape(conv_name))}; the native engine does up to "
-                             f"{dim} channels here and kernels up to {_LARGEST_KERNEL}")
+    mixer = _mixer(reader, name, dim)
     first = reader.take(f"{name}.mlp.0.weight", (None, dim, 1, 1))
     hidden = reader.shape(f"{name}.mlp.0.weight")[0]
-    return _Block(dim_conv, kernel, hidden, conv, first, reader.take(f"{name}.mlp.0.bias", (hidden,), optional=True),
+    return _Block(*mixer[:3], hidden, mixer[3], first, reader.take(f"{name}.mlp.0.bias", (hidden,), optional=True),
                   reader.take(f"{name}.mlp.3.weight", (dim, hidden, 1, 1)),
                   reader.take(f"{name}.mlp.3.bias", (dim,), optional=True))
 
@@ -130,7 +145,8 @@ class NativeNetwork:
     Args:
         arrays: {name: float32 array} under the official names, BatchNorm folded into the convolutions and layer scale
             into ``mlp.3``: "patch_embed.proj.weight" and ".bias",
-            "stages.0.blocks.0.spatial_mixing.partial_conv3.weight" (absent: no mixing),
+            "stages.0.blocks.0.spatial_mixing.partial_conv3.weight" or, of DWConv, GConv and Conv,
+            "stages.0.blocks.0.spatial_mixing.conv.weight" (both absent: no mixing),
             "stages.0.blocks.0.mlp.0.weight", ".mlp.3.weight", "stages.1.reduction.weight", "avgpool_pre_head.1.weight",
             "head.weight" [features, K] (absent: the answers are the features), each with an optional bias.
             Depths and widths are those of the arrays, which are copied.
@@ -213,7 +229,7 @@ class NativeNetwork:
             raise ValueError(f"images of {height} x {width} pixels are smaller than the network's stride {self.stride}")
         answers = np.empty((count, self.outputs), np.float32)
         if count:
-            images = _Images(count=count, height=height, width=width)
+            images = Images(count=count, height=height, width=width)
             setattr(images, field, array.ctypes.data)
             if self._library.fasternet_run(self._handle, ctypes.byref(images), answers.ctypes.data_as(_FLOATS)):
                 raise MemoryError(f"no memory for {count} images of {height} x {width} pixels")

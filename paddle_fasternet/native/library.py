@@ -18,6 +18,11 @@ def structure(name, **fields):
     return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
 
 
+# Images of csrc/common/network.h: either bytes (NHWC) or floats (NCHW)
+Images = structure("Images", bytes=ctypes.c_void_p, floats=ctypes.c_void_p, count=ctypes.c_long, height=ctypes.c_long,
+                   width=ctypes.c_long)
+
+
 @functools.cache
 def load_library():
     """(the library, ""), or where there is none for this processor, built from these sources: (None, why)."""

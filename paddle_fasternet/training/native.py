@@ -11,7 +11,6 @@ and gradients of weights stay float32).
 """
 import ctypes
 import functools
-import os
 import weakref
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from ..mixers import mixer_of
 from ..model import FasterNet, FasterNetBlock, PatchEmbed, Stage, patch_shape
 from ..native import library as native
 from ..native.cpu import default_threads
-from ..native.library import structure
+from ..native.library import Images, structure
 
 _ACTS = {nn.Identity: 0, nn.ReLU: 1, nn.GELU: 2}
 _NO_MIXER, _PARTIAL, _DEPTHWISE = 0, 1, 2
@@ -47,7 +46,6 @@ _Network = structure("Network", channels=_int, stage_count=_int, act=_int, embed
 _MuonMatrix = structure("MuonMatrix", weight=_FLOATS, momentum=_FLOATS, gradient=_FLOATS, rows=_long, columns=_long)
 _MuonSettings = structure("MuonSettings", rate=_float, decay=_float, momentum=_float, size=_float, a=_float, b=_float,
                           c=_float, iterations=_int)
-_Batch = structure("Batch", images=_FLOATS, count=_long, height=_long, width=_long)
 
 
 @functools.cache
@@ -60,8 +58,24 @@ def _library():
     library.fasternet_pass_destroy.argtypes = [ctypes.c_void_p]
     library.fasternet_muon.argtypes = [_int, ctypes.POINTER(_MuonMatrix), _long, ctypes.POINTER(_MuonSettings), _int]
     for function in (library.fasternet_forward, library.fasternet_backward):
-        function.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Network), ctypes.POINTER(_Batch), _FLOATS, _int]
+        function.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Network), ctypes.POINTER(Images), ctypes.POINTER(_FLOATS),
+                             _int]
+    _share_threads(library)
     return library
+
+
+def _share_threads(library):
+    """Let the kernels run on the threads of Paddle's layers, where these are OpenMP's.
+
+    Idle OpenMP threads keep their cores for 0.2 s (KMP_BLOCKTIME) after each piece of work. Threads of the kernels' own
+    would compete with them for the cores, and without this wait Paddle's layers would be 1.6 to 4 times slower.
+    """
+    openmp = Path(paddle.__file__).parent / "libs" / "libiomp5.so"
+    names = "GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"
+    found = ctypes.CDLL(str(openmp)) if openmp.exists() else None
+    if all(hasattr(found, name) for name in names):
+        library.fasternet_use_openmp.argtypes = [ctypes.c_void_p] * 3
+        library.fasternet_use_openmp(*(ctypes.cast(getattr(found, name), ctypes.c_void_p) for name in names))
 
 
 def kinds():
@@ -118,12 +132,15 @@ def use_native_kernels(model, precision="fp32", threads=None):
             or AMX.
         threads: None: as many as this process may use.
 
+<<<<<<< HEAD
     In evaluation, for ``forward_features``, inside ``paddle.jit.to_static``, and where the input needs a gradient,
     Paddle's layers are used as before.
+=======
+    In evaluation and where the input needs a gradient, Paddle's layers are used as before.
+>>>>>>> 9a68651 (wip)
     A network with a hook before its head is refused; a hook registered later is not called in training. A forward has
     one backward: at a second one Paddle (2.6, 3.3) crashes in any ``PyLayer``. ``model.kernels = None`` switches back.
-    From now on Paddle's own threads sleep where they have nothing to do, unless KMP_BLOCKTIME in the environment says
-    for how long they wait.
+    The kernels run on the OpenMP threads of Paddle's layers, whose speed in the same process stays as it is.
 
     Raises:
         ValueError: the network has layers that the kernels do not know.
@@ -135,15 +152,7 @@ def use_native_kernels(model, precision="fp32", threads=None):
     if reason:
         raise (ValueError if reason.startswith("this network") else RuntimeError)(reason)
     model.kernels = NativeKernels(precision, threads)
-    _let_idle_threads_sleep()
     return model
-
-
-def _let_idle_threads_sleep():
-    """Paddle's threads keep their cores for 0.2 s after each piece of work; the kernels need these cores."""
-    openmp = Path(paddle.__file__).parent / "libs" / "libiomp5.so"
-    if openmp.exists() and "KMP_BLOCKTIME" not in os.environ:
-        ctypes.CDLL(str(openmp)).kmp_set_blocktime(0)  # milliseconds
 
 
 class NativeKernels:
@@ -179,9 +188,17 @@ class NativeKernels:
     def __call__(self, model, x):
         """[N, C, H, W] to features [N, feature_dim], with gradients for the weights."""
         pool, conv, act = model.avgpool_pre_head
-        pooled = pool(_Trunk.apply(_Task(self, model, len(x)), x.contiguous(), *_weights(model))).flatten(1)
+        pooled = pool(self._run(model, x, maps=[-1])).flatten(1)
         # at one pixel an image Paddle's convolution on a CPU is many times slower than the product that it is
         return act(paddle.matmul(pooled, conv.weight.flatten(1), transpose_y=True))
+
+    def forward_features(self, model, x):
+        """[N, C, H, W] to the maps of all stages, with gradients for the weights."""
+        maps = self._run(model, x, maps=range(len(_stages(model))))
+        return list(maps) if isinstance(maps, (list, tuple)) else [maps]
+
+    def _run(self, model, x, maps):
+        return _Trunk.apply(_Task(self, model, len(x), maps), x.contiguous(), *_weights(model))
 
     def take_pass(self):
         """A pass for one forward and its backward."""
@@ -208,8 +225,8 @@ class _Task:
     (A PyLayer would take a bare list of tensors for inputs.)
     """
 
-    def __init__(self, kernels, model, count):
-        self.model = model
+    def __init__(self, kernels, model, count, maps):
+        self.model, self.maps = model, maps
         paths = [block.drop_path for block in _blocks(model)]
         self.drops = [drop_factors(count, path.drop_prob) if path.drop_prob and path.training else None
                       for path in paths]
@@ -227,15 +244,17 @@ class _Pass:
             raise MemoryError("no memory for a training pass")
         weakref.finalize(self, self._library.fasternet_pass_destroy, self._handle)
 
-    def forward(self, network, x, out):
-        self._run(self._library.fasternet_forward, network, x, out)
+    def forward(self, network, x, maps):
+        self._run(self._library.fasternet_forward, network, x, maps)
 
-    def backward(self, network, x, gradient):
-        self._run(self._library.fasternet_backward, network, x, gradient)
+    def backward(self, network, x, gradients):
+        self._run(self._library.fasternet_backward, network, x, gradients)
 
-    def _run(self, function, network, x, other):
-        batch = _Batch(_address(x), x.shape[0], x.shape[2], x.shape[3])
-        if function(self._handle, ctypes.byref(network), ctypes.byref(batch), _address(other), self._threads):
+    def _run(self, function, network, x, maps):
+        """``maps``: a tensor for each stage, or None."""
+        images = Images(floats=_address(x), count=x.shape[0], height=x.shape[2], width=x.shape[3])
+        table = (_FLOATS * len(maps))(*map(_address, maps))
+        if function(self._handle, ctypes.byref(network), ctypes.byref(images), table, self._threads):
             raise MemoryError(f"no memory to train on a batch of shape {list(x.shape)}")
 
 
@@ -245,22 +264,29 @@ class _Trunk(PyLayer):
     @staticmethod
     def forward(ctx, task, x, *weights):
         stages = _stages(task.model)
-        height, width = x.shape[2:]
+        shapes, (height, width) = [], x.shape[2:]
         for embedding, _ in stages:
             step, _ = patch_shape(embedding)
             height, width = height // step, width // step
-        out = paddle.empty([x.shape[0], _projection(stages[-1][0]).weight.shape[0], height, width], "float32")
+            shapes.append([x.shape[0], _projection(embedding).weight.shape[0], height, width])
+        maps = [None] * len(stages)
+        for stage in task.maps:
+            maps[stage] = paddle.empty(shapes[stage], "float32")
         network, _kept = _describe(task.model, task.drops, {})
-        task.run.forward(network, x, out)
-        ctx.task, ctx.x, ctx.weights = task, x, weights
-        return out
+        task.run.forward(network, x, maps)
+        ctx.task, ctx.x, ctx.weights, ctx.stages = task, x, weights, len(stages)
+        ctx.set_materialize_grads(False)
+        given = [out for out in maps if out is not None]
+        return tuple(given) if len(given) > 1 else given[0]
 
     @staticmethod
-    def backward(ctx, gradient):
-        task = ctx.task
+    def backward(ctx, *d_maps):
+        task, maps = ctx.task, [None] * ctx.stages
+        for stage, gradient in zip(task.maps, d_maps):
+            maps[stage] = None if gradient is None else gradient.contiguous()
         gradients = {weight.name: paddle.empty(weight.shape, "float32") for weight in ctx.weights}
         network, _kept = _describe(task.model, task.drops, gradients)
-        task.run.backward(network, ctx.x, gradient.contiguous())
+        task.run.backward(network, ctx.x, maps)
         return (None, *(None if weight.stop_gradient else gradients[weight.name] for weight in ctx.weights))
 
 
@@ -299,7 +325,7 @@ def _act(layer):
 def _mixer(layer):
     """(kind, kernel size, convolved channels, groups, weight) of a mixer, None if the kernels do not know it."""
     known = mixer_of(layer)
-    if known is None:
+    if known is None or not known.native:
         return None
     if not known.conv:
         return _NO_MIXER, 1, 0, 1, None

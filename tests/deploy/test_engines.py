@@ -101,8 +101,8 @@ def test_ctrl_c_after_two_predictors_of_openvino_are_gone():
 
 @pytest.mark.cpu
 def test_an_engine_with_nothing_to_run_says_why(folder, tmp_path):
-    with pytest.raises(ValueError, match="the native engine runs FasterNet with PConv or identity mixers"):
-        Predictor(small(mixer="dwconv"), "native", image_size=16)
+    with pytest.raises(ValueError, match="the native engine runs FasterNet with the mixers pconv"):
+        Predictor(small(act_layer=nn.Hardswish), "native", image_size=16)
     export(folder[1], tmp_path / "paddle", 16, formats="paddle", progress=False)
     with pytest.raises(ValueError, match="has no model.onnx; export with formats="):
         Predictor(tmp_path / "paddle", "onnxruntime")

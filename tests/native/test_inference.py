@@ -3,6 +3,7 @@ import os
 import re
 import types
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import paddle
@@ -13,7 +14,7 @@ from paddle import nn
 from paddle_fasternet import FasterNet, fuse_conv_bn
 from paddle_fasternet.deploy import ENGINES
 from paddle_fasternet.deploy.native_form import native_settings
-from paddle_fasternet.layers import PConv
+from paddle_fasternet.layers import Conv, DWConv, GConv, PConv
 from paddle_fasternet.native import inference as native
 from paddle_fasternet.native import library
 from paddle_fasternet.training.native import why_not
@@ -61,6 +62,28 @@ def test_logits_are_the_networks(arguments, size):
         bound = (1e-5 if kind.startswith("fp32") else 0.05) * np.abs(expected).max()
         for count in (5, 1, 0):
             assert np.abs(network.logits(x[:count]) - expected[:count]).max(initial=0) <= bound, (kind, count)
+
+
+MIXERS = {
+    "pconv": PConv, "dwconv": DWConv, "conv": Conv, "gconv": GConv, "pconv, all": partial(PConv, n_div=1),
+    "pconv, third": partial(PConv, n_div=3), "gconv, wide": partial(GConv, groups=2),
+}
+
+
+@needs_native
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7, 9])
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_every_mixer(mixer, kernel):
+    for size, more in [(13, {"patch_size": 1, "merge_sizes": (1,)}),
+                       (19, {"embed_overlap": 1, "act_layer": nn.GELU, "embed_dim": 24, "patch_size": 2})]:
+        model, given = build({"mixer": lambda dim: MIXERS[mixer](dim, kernel_size=kernel), "embed_dim": 12, **more})
+        x = batch(3, size)
+        expected = answer(model, x)
+        for kind in library.kinds():
+            bound = (0.06 if kind.startswith("bf16") else 1e-5) * np.abs(expected).max()
+            results = [native.NativeNetwork(**given, precision=kind, threads=threads).logits(x) for threads in (1, 3)]
+            assert np.abs(results[0] - expected).max() <= bound, kind
+            assert np.array_equal(*results), kind
 
 
 @needs_native

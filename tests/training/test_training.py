@@ -146,7 +146,7 @@ def test_evaluation_within_training_takes_an_engine(tiny_set, tmp_path):
         config = TrainConfig(**{**QUICK, **change})
         training = trainer.Trainer(config, tiny_set, Processes())
         network = start_fastest(training.classifier)
-        native = "fp32" in offered("native") and config.mixer == "pconv"
+        native = "fp32" in offered("native")
         assert isinstance(network, Predictor) and network.engine == ("native" if native else "paddle")
         history = fit(config, tiny_set, tiny_set, tmp_path / str(len(change) + config.flip_test), overwrite=True,
                       progress=False)

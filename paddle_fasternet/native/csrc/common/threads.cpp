@@ -1,8 +1,10 @@
 #include "threads.h"
 
+#include <pthread.h>
+
+#include <cassert>
 #include <chrono>
 #include <condition_variable>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -35,16 +37,25 @@ void Barrier::wait(int size) {
     }
 }
 
-struct Pool::State {
-    std::vector<std::thread> workers;
+struct Pool::Workers {
+    std::vector<std::thread> threads;
     std::mutex mutex;
     std::condition_variable wake;
-    std::atomic<long> call{0};   // number of the present call
+    std::atomic<long> call{0};  // number of the present call
     std::atomic<int> working{0};
     std::atomic<bool> stop{false};
-    void (*work)(void *, int) = nullptr;
+    void (*work)(void *, int, int) = nullptr;
     void *context = nullptr;
+    int size;
 
+    explicit Workers(int count) : size(count) {
+        try {
+            for (int rank = 1; rank < count; rank++) threads.emplace_back([this, rank] { serve(rank); });
+        } catch (...) {
+            finish();
+            throw;
+        }
+    }
     void serve(int rank) {
         for (long served = 0;; served++) {
             // The next call often follows at once, and waking up takes longer than a small network: watch for a moment.
@@ -57,7 +68,7 @@ struct Pool::State {
                 }
             }
             if (stop) return;
-            work(context, rank);
+            work(context, rank, size);
             working.fetch_sub(1, std::memory_order_release);
         }
     }
@@ -68,29 +79,95 @@ struct Pool::State {
         }
         wake.notify_all();
     }
+    void finish() {
+        stop = true;
+        announce();
+        for (auto &thread : threads) thread.join();
+    }
 };
 
-Pool::Pool(int threads) : state(new State), count(threads) {
-    for (int rank = 1; rank < threads; rank++)
-        state->workers.emplace_back([this, s = state, rank] { s->serve(rank); });
+namespace {
+
+struct Registry {
+    std::mutex mutex;  // of the list of pools
+    Pool *first = nullptr;
+};
+Registry &registry() {
+    static Registry &only = *new Registry;  // never destroyed, so that it outlives every pool
+    return only;
+}
+
+OpenMP openmp{};
+
+}  // namespace
+
+void use_openmp(const OpenMP &library) { openmp = library; }
+
+Pool::Pool(int threads, bool openmp_first) : count(threads), on_openmp(openmp_first), previous(nullptr) {
+    assert(threads >= 1);
+    static const int handlers = pthread_atfork(before_fork, after_fork, in_child);
+    if (handlers) throw std::bad_alloc();
+    std::lock_guard<std::mutex> lock(registry().mutex);
+    next = registry().first;
+    if (next) next->previous = this;
+    registry().first = this;
 }
 
 Pool::~Pool() {
-    state->stop = true;
-    state->announce();
-    for (auto &worker : state->workers) worker.join();
-    delete state;
+    {
+        std::lock_guard<std::mutex> lock(registry().mutex);
+        (previous ? previous->next : registry().first) = next;
+        if (next) next->previous = previous;
+    }
+    stop();
 }
 
-void Pool::run(void (*work)(void *, int), void *context) {
-    if (count > 1) {
-        state->work = work;
-        state->context = context;
-        state->working.store(count - 1, std::memory_order_relaxed);
-        state->announce();
+void Pool::before_fork() { registry().mutex.lock(); }
+void Pool::after_fork() { registry().mutex.unlock(); }
+// The child has one thread, this one. A pool's lock may be held by a thread that is not there, and so may its workers':
+// both are left behind.
+void Pool::in_child() {
+    registry().mutex.unlock();
+    for (Pool *pool = registry().first; pool; pool = pool->next) {
+        new (&pool->mutex) std::mutex;
+        pool->workers = nullptr;
     }
-    work(context, 0);
-    for (int turn = 0; count > 1 && state->working.load(std::memory_order_acquire); turn++) relax(turn);
+}
+
+void Pool::stop() {
+    if (workers) workers->finish();
+    delete workers;
+    workers = nullptr;
+}
+
+void Pool::resize(int threads) {
+    assert(threads >= 1);
+    if (threads != count) stop();
+    count = threads;
+}
+
+void Pool::run(void (*work)(void *, int, int), void *context) {
+    if (count == 1) return work(context, 0, 1);
+    if (on_openmp && openmp.parallel) {
+        struct Region {
+            void (*work)(void *, int, int);
+            void *context;
+        } region{work, context};
+        openmp.parallel(
+            [](void *data) {
+                const Region &r = *(const Region *)data;
+                r.work(r.context, openmp.rank(), openmp.size());
+            },
+            &region, count, 0);
+        return;
+    }
+    if (!workers) workers = new Workers(count);
+    workers->work = work;
+    workers->context = context;
+    workers->working.store(count - 1, std::memory_order_relaxed);
+    workers->announce();
+    work(context, 0, count);
+    for (int turn = 0; workers->working.load(std::memory_order_acquire); turn++) relax(turn);
 }
 
 }  // namespace fasternet

@@ -2,8 +2,8 @@
 //
 // Images are cut into groups, one size for each stage, so that a stage's activations stay in the second-level cache;
 // a group of a late stage is made of several groups of the stage before. Within a block the pixels are cut again into
-// slices whose hidden layer stays in that cache. Nothing is split or concatenated: the partial convolution writes into
-// a narrow matrix, and the first pointwise product reads its first columns there and the others from the block's input.
+// slices whose hidden layer stays in that cache. Nothing is split or concatenated: the mixer writes into a matrix of the
+// channels that it convolves, and the first pointwise product reads these there and the others from the block's input.
 //
 // A team of threads shares one group. Where there are images enough, every thread is a team of its own.
 
@@ -22,7 +22,7 @@ template <class K> class Runner : public Engine {
     int stage_count, act, embed_act;
     long channels, features, classes;
     StageWeights<K> stages[MAX_STAGES];
-    Weights<V> stem_of_floats, feature, head;
+    Rhs<V> stem_of_floats, feature, head;
     Map maps[MAX_STAGES];
     Workspace *workspaces = nullptr;
     int workspace_count = 0;
@@ -123,26 +123,26 @@ private:
     struct Part {
         long begin, end, first_panel, last_panel;
 
-        Part(const Team &team, long rows, const Weights<V> &w)
-            : begin(0), end(rows), first_panel(0), last_panel(w.panels) {
-            if (by_columns(team, rows, w)) team.share(w.panels, 2, first_panel, last_panel);
-            else team.share(rows, K::row_tile, begin, end);
+        Part(const Team &team, long rows, const Rhs<V> &w)
+            : begin(0), end(rows), first_panel(0), last_panel(w.panels()) {
+            if (by_columns(team, rows, w)) team.share(w.panels(), 2, first_panel, last_panel);
+            else team.share(rows, K::MR, begin, end);
         }
-        static bool by_columns(const Team &team, long rows, const Weights<V> &w) {
-            return team.size > 1 && w.panels * 16 > rows;
+        static bool by_columns(const Team &team, long rows, const Rhs<V> &w) {
+            return team.size > 1 && w.columns > rows;
         }
     };
 
-    static Run<V> whole(Matrix<V> m, const Weights<V> &w) { return {m.data, m.stride, m.part, w.depth}; }
+    static Lhs<V> whole(Matrix<V> m, const Rhs<V> &w) { return {m.data, m.stride, w.depth, m.part}; }
 
     // The stem or a merging layer: rows of stage s's buffer from `target` on. gather(matrix, first, rows)
     template <class G>
-    void embed(int s, const Weights<V> &w, long rows, long target, const Team &team, Workspace &shared, Workspace &own,
+    void embed(int s, const Rhs<V> &w, long rows, long target, const Team &team, Workspace &shared, Workspace &own,
                G gather) {
         Part part(team, rows, w);
         const long columns = gathered_columns(stages[s]);
         const Matrix<V> gathered = matrix(own.gathered, columns);
-        const Run<V> run = whole(gathered, w);
+        const Lhs<V> run = whole(gathered, w);
         for (long i = part.begin; i < part.end; i += GATHER_ROWS) {
             long count = lesser(GATHER_ROWS, part.end - i);
             gather(gathered, i, count);
@@ -155,7 +155,7 @@ private:
     void stem(long first, long count, const Team &team, Workspace &shared, Workspace &own) {
         const Map &map = maps[0];
         const PatchShape &patches = stages[0].patches;
-        const Weights<V> &w = images.bytes ? stages[0].embed : stem_of_floats;
+        const Rhs<V> &w = images.bytes ? stages[0].embed : stem_of_floats;
         embed(0, w, count * map.pixels(), 0, team, shared, own, [&](Matrix<V> to, long row, long rows) {
             row += first * map.pixels();
             if (images.bytes)
@@ -179,63 +179,81 @@ private:
 
     static long halo_part(const BlockWeights<K> &b, const Map &map) {
         long pixels = (map.height + b.kernel) * (map.width + b.kernel) + SLACK_ROWS;
-        return round_up(pixels * b.dim_conv + 128, 64);
+        return round_up(pixels * b.channels + 128, 64);
     }
 
-    // The partial convolution: shared.mixed = its channels, and those behind them up to a whole step.
+    // shared.mixed = the channels that the mixer convolves, and those after them up to a whole step.
     void mix(int s, const BlockWeights<K> &b, long count, const Team &team, Workspace &shared, Workspace &own) {
         const Map &map = maps[s];
-        const long rows = count * map.height, line = map.width + b.kernel / 2, halo = halo_part(b, map);
-        const bool by_columns = Part::by_columns(team, count * map.pixels(), b.conv);
-        long begin = 0, end = rows, first_panel = 0, last_panel = b.conv.panels;
-        if (by_columns) team.share(b.conv.panels, 2, first_panel, last_panel);
-        else team.share(rows, 1, begin, end);
+        const bool by_columns = !b.is_depthwise() && Part::by_columns(team, count * map.pixels(), b.conv[0]);
+        const long panels = b.is_depthwise() ? 1 : b.conv[0].panels(), line = map.width + b.kernel / 2;
+        long begin = 0, end = count * map.height, first_panel = 0, last_panel = panels;
+        if (by_columns) team.share(panels, 2, first_panel, last_panel);
+        else team.share(count * map.height, 1, begin, end);
         int *places = own.places.data();
         for (long i = 0; i < line * lesser(map.height, end - begin); i++)
             places[i] = i % line < map.width ? (int)(i / line * map.width + i % line) : -1;
         while (begin < end && first_panel < last_panel) {
-            const long image = begin / map.height, y = begin % map.height;
-            const long y_end = lesser(map.height, y + end - begin), pixels = (y_end - y) * map.width;
+            const long image = begin / map.height, y = begin % map.height, y_end = lesser(map.height, y + end - begin);
             const Matrix<V> from = matrix(shared.stages[s], stages[s].dim, image * map.pixels());
-            const Matrix<V> to = matrix(shared.mixed, b.mixed, image * map.pixels() + y * map.width);
-            gather_halo(own.halo.data(), halo, from, K::parts, b.dim_conv, b.kernel, map.height, map.width, y, y_end);
-            if (b.mixed > b.dim_conv && last_panel == b.conv.panels) {  // the product then overwrites its own columns
-                const long column = b.dim_conv / K::pad * K::pad, y_offset = y * map.width;
-                const Matrix<V> passed{from.row(y_offset) + column, from.stride, from.part};
-                copy_pixels(Matrix<V>{to.data + column, to.stride, to.part}, passed, K::parts, pixels, K::pad);
-            }
-            Run<V> runs[MAX_KERNEL];
-            for (long k = 0; k < b.kernel; k++)
-                runs[k] = {own.halo.data() + k * line * b.dim_conv, b.dim_conv, halo, b.conv.depth / b.kernel};
-            Output<V> out{to, places, b.dim_conv, false, NONE, nullptr};
-            K::multiply(runs, b.kernel, b.conv, (y_end - y) * line, first_panel, last_panel, out);
+            const Matrix<V> to = matrix(shared.mixed, b.mixed, image * map.pixels());
+            if (b.is_depthwise())
+                depthwise<K, false>(to, from, b.depthwise.data(), b.kernel, map.height, map.width,
+                                    round_up(b.mixed, LANES), y, y_end);
+            else mix_band(b, map, to, from, y, y_end, first_panel, last_panel, own);
             begin += y_end - y;
         }
         team.wait();
     }
+    // Lines [y, y_end) of an image's map, some panels of the columns: each group a product over a band with a border.
+    void mix_band(const BlockWeights<K> &b, const Map &map, Matrix<V> to, Matrix<V> from, long y, long y_end,
+                  long first_panel, long last_panel, Workspace &own) {
+        const long part = halo_part(b, map), all = b.channels * b.groups, before = (b.kernel - 1) / 2;
+        const long border = b.kernel / 2, line = map.width + border, first = y * map.width;
+        if (b.mixed > all && last_panel == b.conv[0].panels()) {  // the products then overwrite their own columns
+            const long column = all / K::pad * K::pad;
+            copy_pixels(Matrix<V>{to.row(first) + column, to.stride, to.part},
+                        Matrix<V>{from.row(first) + column, from.stride, from.part}, K::parts, (y_end - y) * map.width,
+                        K::pad);
+        }
+        for (long g = 0; g < b.groups; g++) {
+            V *halo = own.halo.data();
+            clear(halo, part, K::parts, before * b.channels);
+            V *last = gather_lines(halo + before * b.channels, part,
+                                   Matrix<V>{from.data + g * b.channels, from.stride, from.part}, K::parts, b.channels,
+                                   border, map.height, map.width, y - before, y_end + border);
+            clear(last, part, K::parts, 64);
+            Lhs<V> runs[MAX_KERNEL];
+            for (long k = 0; k < b.kernel; k++)
+                runs[k] = {halo + k * line * b.channels, b.channels, b.conv[g].depth / b.kernel, part};
+            const Matrix<V> target{to.row(first) + g * b.channels, to.stride, to.part};
+            K::multiply(runs, b.kernel, b.conv[g], (y_end - y) * line, first_panel, last_panel,
+                        Output<V>{target, own.places.data(), b.channels, false, NONE, nullptr});
+        }
+    }
 
     void block(int s, const BlockWeights<K> &b, long count, const Team &team, Workspace &shared, Workspace &own) {
-        if (b.dim_conv) mix(s, b, count, team, shared, own);
+        if (b.channels) mix(s, b, count, team, shared, own);
         const long rows = count * maps[s].pixels(), slice = slice_rows(b.hidden);
         const bool by_columns = Part::by_columns(team, rows, b.first);
         Matrix<V> hidden = matrix(by_columns ? shared.hidden : own.hidden, b.hidden);
         long begin = 0, end = rows;
-        if (!by_columns) team.share(rows, K::row_tile, begin, end);
+        if (!by_columns) team.share(rows, K::MR, begin, end);
         for (long i = begin; i < end; i += slice) {
             const long part = lesser(slice, end - i);
             const Matrix<V> x = matrix(shared.stages[s], stages[s].dim, i);
             const Matrix<V> mixed = matrix(shared.mixed, b.mixed, i);
-            const Run<V> runs[] = {{mixed.data, mixed.stride, mixed.part, b.mixed},
-                                   {x.data + b.mixed, x.stride, x.part, b.first.depth - b.mixed}};
-            long panels[2] = {0, b.first.panels}, second_panels[2] = {0, b.second.panels};
+            const Lhs<V> runs[] = {{mixed.data, mixed.stride, b.mixed, mixed.part},
+                                   {x.data + b.mixed, x.stride, b.first.depth - b.mixed, x.part}};
+            long panels[2] = {0, b.first.panels()}, second_panels[2] = {0, b.second.panels()};
             if (by_columns) {
-                team.share(b.first.panels, 2, panels[0], panels[1]);
-                team.share(b.second.panels, 2, second_panels[0], second_panels[1]);
+                team.share(b.first.panels(), 2, panels[0], panels[1]);
+                team.share(b.second.panels(), 2, second_panels[0], second_panels[1]);
             }
             K::multiply(runs, 2, b.first, part, panels[0], panels[1],
                         Output<V>{hidden, nullptr, 0, false, act, nullptr});
             if (by_columns) team.wait();
-            const Run<V> run = whole(hidden, b.second);
+            const Lhs<V> run = whole(hidden, b.second);
             K::multiply(&run, 1, b.second, part, second_panels[0], second_panels[1],
                         Output<V>{x, nullptr, 0, true, NONE, nullptr});
             if (by_columns) team.wait();
@@ -250,14 +268,10 @@ private:
         long begin, end;
         team.share(count, 1, begin, end);
         for (long i = begin; i < end; i++)
-            for (long column = 0; column < dim; column += 16) {
-                float sum[16] = {}, values[16];
-                for (long p = 0; p < pixels; p++) {
-                    K::load(x.row(i * pixels + p) + column, x.part, values);
-                    for (int j = 0; j < 16; j++) sum[j] += values[j];
-                }
-                for (int j = 0; j < 16; j++) sum[j] /= pixels;
-                K::store(to.row(first + i) + column, to.part, sum);
+            for (long column = 0; column < dim; column += LANES) {
+                vec sum{};
+                for (long p = 0; p < pixels; p++) sum += K::load(x.row(i * pixels + p) + column, x.part);
+                K::store(to.row(first + i) + column, to.part, sum / splat(pixels));
             }
         team.wait();
     }
@@ -265,11 +279,11 @@ private:
     void answer(const Team &team, float *answers) {
         const long rows = images.count;
         const Matrix<V> in = matrix(pooled, stages[stage_count - 1].dim), between = matrix(pooled_features, features);
-        const Run<V> first = whole(in, feature), second = whole(between, head);
-        auto product = [&](const Run<V> &run, const Weights<V> &w, const Matrix<V> &to, long columns, int act,
+        const Lhs<V> first = whole(in, feature), second = whole(between, head);
+        auto product = [&](const Lhs<V> &run, const Rhs<V> &w, const Matrix<V> &to, long columns, int act,
                            float *floats) {
             Part part(team, rows, w);
-            const Run<V> own{run.start + part.begin * run.stride, run.stride, run.part, run.length};
+            const Lhs<V> own{run.start + part.begin * run.stride, run.stride, run.length, run.part};
             const Matrix<V> target{to.row(part.begin), to.stride, to.part};
             K::multiply(&own, 1, w, part.end - part.begin, part.first_panel, part.last_panel,
                         Output<V>{target, nullptr, columns, false, act,
@@ -319,22 +333,13 @@ private:
         K::end();
     }
 
-    struct Call {
-        Runner *runner;
-        int threads;
-        float *answers;
-    };
-
 public:
     void run(const Images &batch, float *answers, Pool &pool) override {
+        assert((batch.bytes != nullptr) != (batch.floats != nullptr) && batch.count > 0);
         images = batch;
         prepare(batch.height, batch.width, pool.size());
         pooled.grow((batch.count + SLACK_ROWS) * stride_of(stages[stage_count - 1].dim));
         pooled_features.grow((batch.count + SLACK_ROWS) * stride_of(features));
-        Call call{this, pool.size(), answers};
-        pool.run([](void *context, int rank) {
-            Call *c = (Call *)context;
-            c->runner->work(rank, c->threads, c->answers);
-        }, &call);
+        pool.run([&](int rank, int threads) { work(rank, threads, answers); });
     }
 };

@@ -1,5 +1,11 @@
 // What a pass keeps, and the weights in the form that products read.
 
+// Rows that an epilogue reads or writes, `stride` values apart; they are prefetched before the tile's products.
+template <class V> struct Rows {
+    const V *start = nullptr;
+    long stride = 0;
+};
+
 template <class A> class Memory : public Pass {
 protected:
     using V = typename A::V;
@@ -9,7 +15,7 @@ protected:
         Buffer<V> narrow;  // what these were
         Buffer<V> mixed;   // a depthwise convolution's result
         Buffer<V> hidden;  // before BatchNorm
-        Packed<V> conv, conv_back, first, first_back, second, second_back;
+        Rhs<V> conv, conv_back, first, first_back, second, second_back;
         Norm norm;
     };
     struct Stage {
@@ -17,7 +23,7 @@ protected:
         long stride;                      // of rows: channels, rounded up
         Patches patches;
         Buffer<V> embedded, output, gradient;
-        Packed<V> embed, embed_back;
+        Rhs<V> embed, embed_back;
         Norm norm;
         Block *blocks = nullptr;
         long block_count = 0;
@@ -30,7 +36,7 @@ protected:
         Buffer<V> chunk, patches, halo, halo_back, dense, forms;
         Buffer<float> sums[2], first, second, origin;
         long rows;  // that `first` and `second` are sums over, each less `origin`
-        std::vector<int> places;
+        Buffer<int> places;
     };
 
     std::vector<Stage> stages;
@@ -41,7 +47,7 @@ protected:
     Barrier barrier;
 
     const TrainNetwork *net = nullptr;
-    const Batch *batch = nullptr;
+    const Images *batch = nullptr;
 
     static long up(long n) { return round_up(n, A::pad); }
 
@@ -49,7 +55,7 @@ protected:
         const long rows = CHUNK_BYTES / (columns * (long)sizeof(V)) / 32 * 32;
         return rows < 64 ? 64 : lesser(rows, 1024);
     }
-    void prepare(const TrainNetwork &network, const Batch &images, int threads) {
+    void prepare(const TrainNetwork &network, const Images &images, int threads) {
         net = &network, batch = &images;
         if (own.size() < (size_t)threads) own = std::vector<Own>(threads);
         if (stages.size() != (size_t)network.stage_count) stages = std::vector<Stage>(network.stage_count);
@@ -57,7 +63,7 @@ protected:
         long hidden_all = 0, mixed_all = 0, rows_all = 0, places = 0;
         long height = images.height, width = images.width, before = network.channels;
         auto most = [](long &a, long b) { if (b > a) a = b; };
-        auto right = [&](Packed<V> &w, long depth, long columns) {
+        auto right = [&](Rhs<V> &w, long depth, long columns) {
             w.depth = depth, w.columns = columns;
             w.data.grow(depth * columns + SLACK);
             most(dense, depth * columns);
@@ -69,11 +75,11 @@ protected:
         for (int i = 0; i < network.stage_count; i++) {
             const TrainStage &t = network.stages[i];
             Stage &s = stages[i];
-            s.height = height = height / t.step, s.width = width = width / t.step;
+            s.height = height = height / t.patches.step, s.width = width = width / t.patches.step;
             s.rows = images.count * height * width;
             s.stride = up(t.dim);
-            const long size = t.step + 2 * t.overlap, depth = before * size * size;
-            s.patches = {height, width, t.step, t.overlap, size, before, depth, up(depth)};
+            const long size = t.patches.size(), depth = before * size * size;
+            s.patches = {height, width, t.patches, before, depth, up(depth)};
             most(rows_all, s.rows);
             const long values = (s.rows + 64) * s.stride + SLACK;
             for (Buffer<V> *b : {&s.embedded, &s.output, &s.gradient}) b->grow(values);
@@ -128,7 +134,7 @@ protected:
             o.halo.grow(halo), o.halo_back.grow(halo), o.dense.grow(dense + SLACK), o.forms.grow(forms);
             for (Buffer<float> &b : o.sums) b.grow(sums + SLACK);
             o.first.grow(channels), o.second.grow(channels), o.origin.grow(channels);
-            o.places.reserve(places);
+            o.places.grow(places);
         }
         next_task = 0;
     }
@@ -153,7 +159,7 @@ protected:
     void pack_embedding(Own &o, int i) {
         const TrainStage &t = net->stages[i];
         Stage &s = stages[i];
-        const long area = s.patches.size * s.patches.size, before = s.patches.channels;
+        const long area = t.patches.size() * t.patches.size(), before = s.patches.channels;
         const V *dense = fill(o, t.dim, s.patches.depth, s.stride, s.patches.stride, [&](long r, long c) {
             return t.weight[r * s.patches.depth + (i ? c % before * area + c / before : c)];
         });

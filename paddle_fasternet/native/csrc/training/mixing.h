@@ -18,7 +18,9 @@ protected:
         return {begin, end - begin};
     }
 
-    static Maps maps(const Stage &s, Share mine) { return {mine.image, mine.images, s.height, s.width, s.stride}; }
+    static Matrix<V> rows_of(V *map, const Stage &s, long image) {
+        return {map + image * s.height * s.width * s.stride, s.stride, 0};
+    }
     void clear_sums(const Team &team, long channels) {
         std::memset(own[team.rank].first.data(), 0, channels * sizeof(float));
         std::memset(own[team.rank].second.data(), 0, channels * sizeof(float));
@@ -46,7 +48,11 @@ protected:
         Own &o = own[team.rank];
         const long area = s.height * s.width;
         if (b.mixer == MIXER_DEPTHWISE) {
-            depthwise<A, false>(d.mixed.data(), d.input.data(), b, maps(s, mine), o.sums[0].data());
+            float *weights = o.sums[0].data();
+            pack_depthwise(weights, b.conv, b.dim_conv, s.stride, b.kernel, false);
+            for (long image = mine.image; image < mine.image + mine.images; image++)
+                depthwise<A, false>(rows_of(d.mixed.data(), s, image), rows_of(d.input.data(), s, image), weights,
+                                    b.kernel, s.height, s.width, s.stride, 0, s.height);
         } else if (b.mixer == MIXER_PARTIAL) {
             const Plane plane(s.height, s.width, b.kernel);
             const long narrow = up(b.dim_conv);
@@ -54,24 +60,25 @@ protected:
             for (long image = mine.image; image < mine.image + mine.images; image += plane.group) {
                 const long images = lesser(plane.group, mine.image + mine.images - image), first = image * area;
                 V *rows = d.input.data() + first * s.stride;
-                gather_halo(o.halo.data(), rows, s.stride, plane, images, b.dim_conv);
+                gather_planes(o.halo.data(), Matrix<V>{rows, s.stride, 0}, plane, images, b.dim_conv);
                 for (long r = 0; r < images * area; r++)
-                    copy(d.narrow.data() + (first + r) * narrow, rows + r * s.stride, narrow);
+                    copy_values(d.narrow.data() + (first + r) * narrow, rows + r * s.stride, narrow);
                 const int *places = o.places.data();
-                A::multiply(under_kernel<A>(o.halo.data(), plane, b.kernel, b.dim_conv), plane.rows(images), d.conv,
+                const UnderKernel<A> lhs(o.halo.data(), plane, b.kernel, b.dim_conv);
+                A::multiply(lhs.runs, b.kernel, plane.rows(images), d.conv,
                             [&](long row, long count, long column, long columns, const float *sums) {
                                 for (long r = 0; r < count; r++) {
                                     const long place = places[row + r];
                                     if (place < 0) continue;
                                     V *to = rows + place * s.stride + column;
                                     for (long j = 0; j < lesser(columns, b.dim_conv - column); j += LANES)
-                                        A::store(to + j, take(sums + r * A::width + j), b.dim_conv - column - j);
+                                        A::store(to + j, load(sums + r * A::NR + j), b.dim_conv - column - j);
                                 }
                             });
             }
         }
     }
-    // From d_mixed, the gradient at what the mixer gave, to its weights' and, added, to the input's.
+    // Backward of the mixer: from d_mixed, write the weights' gradients and accumulate the input's.
     void mix_backward(const Team &team, const TrainBlock &b, Block &d, Stage &s, Share mine, int &turn) {
         Own &o = own[team.rank];
         const long area = s.height * s.width, narrow = up(b.dim_conv);
@@ -84,8 +91,10 @@ protected:
             for (long image = mine.image; image < mine.image + mine.images; image += plane.group) {
                 const long images = lesser(plane.group, mine.image + mine.images - image), first = image * area;
                 V *rows = gradient + first * s.stride;
-                gather_halo(o.halo_back.data(), d_mixed.data() + first * narrow, narrow, plane, images, b.dim_conv);
-                gather_halo(o.halo.data(), d.narrow.data() + first * narrow, narrow, plane, images, b.dim_conv);
+                gather_planes(o.halo_back.data(), Matrix<V>{d_mixed.data() + first * narrow, narrow, 0}, plane, images,
+                              b.dim_conv);
+                gather_planes(o.halo.data(), Matrix<V>{d.narrow.data() + first * narrow, narrow, 0}, plane, images,
+                              b.dim_conv);
                 const int *places = o.places.data();
                 auto add_to_input = [&](long row, long count, long column, long columns, const float *sums) {
                     for (long r = 0; r < count; r++) {
@@ -93,11 +102,11 @@ protected:
                         if (place < 0) continue;
                         V *to = rows + place * s.stride + column;
                         for (long j = 0; j < lesser(columns, b.dim_conv - column); j += LANES)
-                            A::store(to + j, A::load(to + j) + take(sums + r * A::width + j), b.dim_conv - column - j);
+                            A::store(to + j, A::load(to + j) + load(sums + r * A::NR + j), b.dim_conv - column - j);
                     }
                 };
-                A::multiply(under_kernel<A>(o.halo_back.data(), plane, b.kernel, b.dim_conv), plane.rows(images),
-                            d.conv_back, add_to_input);
+                const UnderKernel<A> lhs(o.halo_back.data(), plane, b.kernel, b.dim_conv);
+                A::multiply(lhs.runs, b.kernel, plane.rows(images), d.conv_back, add_to_input);
                 const V *center = o.halo_back.data() + (plane.border * plane.line + plane.border) * b.dim_conv;
                 for (long y = 0; y < b.kernel; y++)
                     A::accumulate(o.halo.data() + y * plane.line * b.dim_conv, b.dim_conv, run, center, b.dim_conv,
@@ -112,9 +121,16 @@ protected:
             });
             turn ^= 1;
         } else if (b.mixer == MIXER_DEPTHWISE) {
-            depthwise<A, true>(gradient, d_mixed.data(), b, maps(s, mine), o.sums[turn].data());
-            depthwise_weights<A>(o.sums[turn].data(), d.input.data(), d_mixed.data(), b, maps(s, mine));
             const long area_of_kernel = b.kernel * b.kernel;
+            float *sums = o.sums[turn].data();
+            pack_depthwise(sums, b.conv, b.dim_conv, s.stride, b.kernel, true);
+            for (long image = mine.image; image < mine.image + mine.images; image++)
+                depthwise<A, true>(rows_of(gradient, s, image), rows_of(d_mixed.data(), s, image), sums, b.kernel,
+                                   s.height, s.width, s.stride, 0, s.height);
+            std::memset(sums, 0, area_of_kernel * s.stride * sizeof(float));
+            for (long image = mine.image; image < mine.image + mine.images; image++)
+                depthwise_weights<A>(sums, rows_of(d.input.data(), s, image).data,
+                                     rows_of(d_mixed.data(), s, image).data, b.kernel, s.height, s.width, s.stride);
             reduce(team, turn, area_of_kernel, b.dim_conv, s.stride,
                    [&](long r, long c, float v) { b.d_conv[c * area_of_kernel + r] = v; });
             turn ^= 1;

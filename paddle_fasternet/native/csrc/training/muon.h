@@ -7,9 +7,9 @@ template <class A> class Orthogonaliser {
     using V = typename A::V;
     Buffer<V> x, square, polynomial;
     Buffer<float> values;
-    Packed<V> left, right;
+    Rhs<V> left, right;
 
-    static void grow(Packed<V> &w, long depth, long columns) {
+    static void grow(Rhs<V> &w, long depth, long columns) {
         w.depth = depth, w.columns = columns;
         w.data.grow(depth * columns + SLACK);
     }
@@ -23,12 +23,12 @@ public:
         double squares = 0;
         for (long r = 0; r < rows; r++) {
             vec sum{};
-            for (long j = 0; j < n; j += LANES) sum += take(matrix + r * n + j) * take(matrix + r * n + j);
+            for (long j = 0; j < n; j += LANES) sum += load(matrix + r * n + j) * load(matrix + r * n + j);
             for (int i = 0; i < LANES; i++) squares += sum[i];
         }
         const float scale = (float)(1 / (std::sqrt(squares) + 1e-7));
         std::memset(x.data(), 0, m * n * sizeof(V));
-        for (long i = 0; i < rows * n; i += LANES) A::store(x.data() + i, take(matrix + i) * scale);
+        for (long i = 0; i < rows * n; i += LANES) A::store(x.data() + i, load(matrix + i) * scale);
         for (int i = 0; i < k.iterations; i++) {
             left.depth = n;
             A::pack_transposed(left, x.data());
@@ -70,13 +70,14 @@ public:
 
 private:
     template <class F>
-    static void product(const V *from, long stride, long rows, const Packed<V> &w, F finish, V *to, long to_stride) {
-        A::multiply(Left<V>{from, stride, stride}, rows, w,
+    static void product(const V *from, long stride, long rows, const Rhs<V> &w, F finish, V *to, long to_stride) {
+        const Lhs<V> lhs{from, stride, stride};
+        A::multiply(&lhs, 1, rows, w,
                     [&](long row, long count, long column, long columns, const float *sums) {
                         for (long r = 0; r < count; r++)
                             for (long j = 0; j < columns; j += LANES)
                                 A::store(to + (row + r) * to_stride + column + j,
-                                         finish(row + r, column + j, take(sums + r * A::width + j)));
+                                         finish(row + r, column + j, load(sums + r * A::NR + j)));
                     });
     }
 };
@@ -86,25 +87,18 @@ template <class A> class MuonOf : public Muon {
 
 public:
     void step(const MuonMatrix *matrices, long count, const MuonSettings &settings, Pool &pool) override {
-        struct Context {
-            std::atomic<long> next{0};
-            std::atomic<bool> failed{false};
-            std::vector<Orthogonaliser<A>> &own;
-            const MuonMatrix *matrices;
-            long count;
-            const MuonSettings &settings;
-        } context{{0}, {false}, own, matrices, count, settings};
         if (own.size() < (size_t)pool.size()) own = std::vector<Orthogonaliser<A>>(pool.size());
-        pool.run([](void *c, int rank) {
-            Context &k = *(Context *)c;
+        std::atomic<long> next{0};
+        std::atomic<bool> failed{false};
+        pool.run([&](int rank, int) {
             A::begin();
             try {
-                for (long i; (i = k.next++) < k.count;) k.own[rank].step(k.matrices[i], k.settings);
+                for (long i; (i = next++) < count;) own[rank].step(matrices[i], settings);
             } catch (const std::bad_alloc &) {
-                k.failed = true;
+                failed = true;
             }
             A::end();
-        }, &context);
-        if (context.failed) throw std::bad_alloc();
+        });
+        if (failed) throw std::bad_alloc();
     }
 };

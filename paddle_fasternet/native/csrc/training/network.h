@@ -1,11 +1,10 @@
-// A FasterNet in training as native.py describes it: from the images to the last stage's map. All arrays are float32 in
-// Paddle's layouts; null where the network has no such part.
+// A network in training: from the images to the stages' maps. All arrays are float32 in Paddle's layouts, owned by the
+// caller; null where the network has no such part.
 #pragma once
-#include "../common/threads.h"
+#include "../common/network.h"
 
 namespace fasternet {
 
-enum TrainAct { TRAIN_NONE, TRAIN_RELU, TRAIN_GELU };
 enum Mixer { MIXER_NONE, MIXER_PARTIAL, MIXER_DEPTHWISE };
 
 // BatchNorm over the batch; the gradients are written, the running statistics updated.
@@ -26,8 +25,8 @@ struct TrainBlock {
 };
 struct TrainStage {
     int dim, depth;
-    int step, overlap;    // of the patches that the embedding before the stage takes, step + 2 overlap pixels wide
-    const float *weight;  // of the embedding: [dim, channels before, step + 2 overlap, step + 2 overlap]
+    PatchShape patches;   // of the embedding before this stage
+    const float *weight;  // of the embedding: [dim, channels before, size, size]
     TrainNorm norm;
     float *d_weight;
     const TrainBlock *blocks;
@@ -37,18 +36,15 @@ struct TrainNetwork {
     float epsilon, momentum;
     const TrainStage *stages;
 };
-struct Batch {
-    const float *images;  // [count, channels, height, width]
-    long count, height, width;
-};
 
-// One forward pass and what its backward pass needs of it.
+// One forward pass and what its backward pass needs of it. Within pool.alone; throws std::bad_alloc.
 class Pass {
 public:
     virtual ~Pass() {}
-    // map: [count, dim, h, w] of the last stage. Throws std::bad_alloc.
-    virtual void forward(const TrainNetwork &, const Batch &, float *map, Pool &) = 0;
-    virtual void backward(const TrainNetwork &, const Batch &, const float *d_map, Pool &) = 0;
+    // maps: of every stage [count, dim, h, w], or null where the map is not wanted.
+    virtual void forward(const TrainNetwork &, const Images &, float *const *maps, Pool &) = 0;
+    // d_maps: the gradients at these maps, or null.
+    virtual void backward(const TrainNetwork &, const Images &, const float *const *d_maps, Pool &) = 0;
 };
 
 // A weight that Muon updates as a matrix [rows, columns].
@@ -67,13 +63,5 @@ public:
     virtual ~Muon() {}
     virtual void step(const MuonMatrix *matrices, long count, const MuonSettings &, Pool &) = 0;
 };
-
-// What an instruction set offers.
-struct Training {
-    Pass *(*new_pass)();
-    Muon *(*new_muon)();
-};
-extern const Training training_bf16_amx, training_bf16_avx512, training_fp32_avx512, training_fp32_avx2,
-    training_fp32_plain;
 
 }  // namespace fasternet

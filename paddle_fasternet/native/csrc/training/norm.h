@@ -1,4 +1,4 @@
-// BatchNorm over the batch and the activation behind it, of rows.
+// BatchNorm over the batch, with the activation after it, on rows.
 
 // Per channel. Forward: z = scale x + shift. Backward: the gradient at x is scale dz + slope x + offset.
 struct Norm {
@@ -8,48 +8,23 @@ struct Norm {
     }
 };
 
-static inline void add(float *to, vec v) {
-    vec sum;
-    std::memcpy(&sum, to, sizeof sum);
-    sum += v;
-    std::memcpy(to, &sum, sizeof sum);
-}
-static inline vec take(const float *from) {
-    vec v;
-    std::memcpy(&v, from, sizeof v);
-    return v;
-}
-// 0 in the first `count` lanes, 1 behind.
+static inline void add(float *to, vec v) { store(to, load(to) + v); }
+// 0 in the first `count` lanes, 1 in the others.
 static inline vec from_channel(long count) {
     vec v{};
     for (long i = 0; i < LANES; i++) v[i] = i < count ? 0.f : 1.f;
     return v;
 }
 
-template <class A> static inline vec activate(vec x, int act) {
-    if (act == TRAIN_GELU) return A::rough ? gelu_rough(x) : gelu(x);
-    return act == TRAIN_RELU ? larger(x, vec{}) : x;
-}
-template <class A> static inline void activate(vec x, int act, vec &value, vec &slope) {
-    if (act == TRAIN_GELU) A::rough ? gelu_rough(x, value, slope) : gelu(x, value, slope);
-    else if (act == TRAIN_RELU) value = larger(x, vec{}), slope = step_up(x);
-    else value = x, slope = all(1.f);
-}
-// f(act) with the activation as a constant of the compiler's.
-template <class F> static inline void with_activation(int act, F f) {
-    if (act == TRAIN_GELU) f(std::integral_constant<int, TRAIN_GELU>{});
-    else if (act == TRAIN_RELU) f(std::integral_constant<int, TRAIN_RELU>{});
-    else f(std::integral_constant<int, TRAIN_NONE>{});
-}
-// Few rows at once, so that what is read for one column is still there for the next; the rows after them are fetched in
-// the meantime, for the processor does not foresee steps of a whole row.
+// Rows at once: few, so that the cache line read for one vector is still there for the next. The rows after them are
+// prefetched, because the processor does not predict strides of a whole row.
 constexpr long AT_ONCE = 16;
 
 // Rows of z = act(scale x + shift).
 template <class A, int ACT, class V>
 static void normalise_as(V *to, long to_stride, const V *from, long stride, long rows, long columns, const Norm &n) {
     for (long c = 0; c < columns; c += LANES) {
-        const vec scale = take(n.scale.data() + c), shift = take(n.shift.data() + c);
+        const vec scale = load(n.scale.data() + c), shift = load(n.shift.data() + c);
         for (long r = 0; r < rows; r++) {
             __builtin_prefetch(from + (r + AT_ONCE) * stride + c);
             A::store(to + r * to_stride + c, activate<A>(A::load(from + r * stride + c) * scale + shift, ACT));
@@ -74,8 +49,8 @@ static void denormalise(V *to, long to_stride, const V *dz, const V *x, long str
                         const Norm &n) {
     for (long top = 0; top < rows; top += AT_ONCE)
         for (long c = 0; c < columns; c += LANES) {
-            const vec scale = take(n.scale.data() + c), slope = take(n.slope.data() + c);
-            const vec offset = take(n.offset.data() + c);
+            const vec scale = load(n.scale.data() + c), slope = load(n.slope.data() + c);
+            const vec offset = load(n.offset.data() + c);
             for (long r = top; r < lesser(rows, top + AT_ONCE); r++) {
                 __builtin_prefetch(dz + (r + AT_ONCE) * stride + c);
                 __builtin_prefetch(x + (r + AT_ONCE) * stride + c);

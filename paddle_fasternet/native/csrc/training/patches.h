@@ -1,11 +1,11 @@
-// Patches, a row for each: of images or of the map before, with zeros beyond its edges; and a map's way from and to
-// Paddle.
+// Patches of images or of the map before, the way of a map from and to Paddle, and maps side by side for a convolution.
 
+// Patches, a row for each.
 struct Patches {
-    long height, width;  // how many
-    long step, overlap;   // between neighbours; and how far each reaches beyond that, to every side
-    long size, channels;  // side: step + 2 overlap; channels before
-    long depth, stride;   // values in a row, and between rows
+    long height, width;  // patches of an image
+    PatchShape shape;
+    long channels;       // before
+    long depth, stride;  // values in a row, and between rows
 };
 template <class V> struct Map {
     V *data;
@@ -15,66 +15,26 @@ template <class V> struct Map {
     V *pixel(long image, long y, long x) const { return data + ((image * height + y) * width + x) * stride; }
 };
 
-// Calls at(row, image, y, x) for `rows` patches from number `first` on; y and x of the patch's first pixel, which may be
-// one before the edge.
-template <class F> static inline void each_patch(const Patches &p, long first, long rows, F at) {
-    for (long r = 0; r < rows; r++) {
-        const long patch = (first + r) % (p.height * p.width);
-        at(r, (first + r) / (p.height * p.width), patch / p.width * p.step - p.overlap,
-           patch % p.width * p.step - p.overlap);
-    }
-}
-// Columns in the order channel, y, x, zeros behind.
-template <class A, class V>
-static void gather_images(V *to, const Patches &p, const Batch &images, long first, long rows) {
-    each_patch(p, first, rows, [&](long r, long image, long y, long x) {
-        V *row = to + r * p.stride;
-        std::memset(row, 0, p.stride * sizeof(V));
-        for (long c = 0; c < p.channels; c++)
-            for (long dy = 0; dy < p.size; dy++) {
-                if (y + dy < 0 || y + dy >= images.height) continue;
-                const float *from =
-                    images.images + ((image * p.channels + c) * images.height + y + dy) * images.width;
-                for (long dx = 0; dx < p.size; dx += LANES) {
-                    float values[LANES] = {};
-                    const long count = lesser(LANES, p.size - dx);
-                    for (long i = 0, column = x + dx; i < count; i++, column++)
-                        if (column >= 0 && column < images.width) values[i] = from[column];
-                    A::store(row + (c * p.size + dy) * p.size + dx, take(values), count);
-                }
-            }
-    });
-}
-// Columns in the order y, x, channel, zeros behind.
-template <class V> static void gather_map(V *to, const Patches &p, Map<V> from, long first, long rows) {
-    each_patch(p, first, rows, [&](long r, long image, long y, long x) {
-        V *row = to + r * p.stride;
-        for (long dy = 0; dy < p.size; dy++)
-            for (long dx = 0; dx < p.size; dx++) {
-                V *to_pixel = row + (dy * p.size + dx) * p.channels;
-                if (from.holds(y + dy, x + dx)) copy(to_pixel, from.pixel(image, y + dy, x + dx), p.channels);
-                else std::memset(to_pixel, 0, p.channels * sizeof(V));
-            }
-        std::memset(row + p.depth, 0, (p.stride - p.depth) * sizeof(V));
-    });
-}
-// The inverse; what patches that overlap have for a pixel is added to what is there.
+// The inverse of gather_patches: to the map's pixels, summed where patches overlap.
 template <class A, class V> static void scatter_map(const V *from, const Patches &p, Map<V> to, long first, long rows) {
-    each_patch(p, first, rows, [&](long r, long image, long y, long x) {
-        for (long dy = 0; dy < p.size; dy++)
-            for (long dx = 0; dx < p.size; dx++) {
-                if (!to.holds(y + dy, x + dx)) continue;
-                V *pixel = to.pixel(image, y + dy, x + dx);
-                const V *values = from + r * p.stride + (dy * p.size + dx) * p.channels;
-                if (!p.overlap) copy(pixel, values, to.stride);  // to its end: nothing of the step before stays there
+    const long size = p.shape.size();
+    Position at(first, p.height, p.width);
+    for (long r = 0; r < rows; r++, at.next())
+        for (long dy = 0; dy < size; dy++)
+            for (long dx = 0; dx < size; dx++) {
+                const long y = at.y * p.shape.step - p.shape.overlap + dy;
+                const long x = at.x * p.shape.step - p.shape.overlap + dx;
+                if (!to.holds(y, x)) continue;
+                V *pixel = to.pixel(at.image, y, x);
+                const V *values = from + r * p.stride + (dy * size + dx) * p.channels;
+                if (!p.shape.overlap) copy_values(pixel, values, to.stride);  // the whole row: it may hold old values
                 else
                     for (long c = 0; c < p.channels; c += LANES)
                         A::store(pixel + c, A::load(pixel + c) + A::load(values + c));
             }
-    });
 }
 
-// Pixels [channels] of an image to or from planes [channels, height, width] of floats.
+// Pixels [channels] of an image to planes [channels, height, width] of floats, or these added to the pixels.
 template <class A, class V>
 static void to_planes(float *planes, const V *pixels, long stride, long area, long channels) {
     for (long p = 0; p < area; p++)
@@ -84,11 +44,51 @@ static void to_planes(float *planes, const V *pixels, long stride, long area, lo
         }
 }
 template <class A, class V>
-static void from_planes(V *pixels, const float *planes, long stride, long area, long channels) {
+static void add_planes(V *pixels, const float *planes, long stride, long area, long channels) {
     for (long p = 0; p < area; p++)
         for (long c = 0; c < stride; c += LANES) {
-            vec v{};
-            for (long k = 0; k < LANES; k++) v[k] = c + k < channels ? planes[(c + k) * area + p] : 0;
+            vec v = A::load(pixels + p * stride + c);
+            for (long k = 0; k < lesser(LANES, channels - c); k++) v[k] += planes[(c + k) * area + p];
             A::store(pixels + p * stride + c, v);
         }
 }
+
+// Images side by side for a convolution: each with `border` lines of zeros below it and as many zeros after each line,
+// which serve as the border before the next, too. What lies under a row of the kernel is then one run of values.
+struct Plane {
+    long height, width, border, line, lines, group;  // group: images at once
+    Plane(long height, long width, long kernel) : height(height), width(width) {
+        border = kernel / 2, line = width + border, lines = height + border;
+        group = line * lines < PLANE_ROWS ? PLANE_ROWS / (line * lines) : 1;
+    }
+    long rows(long images) const { return images * lines * line; }
+    // ... and what lies under a kernel after the last row
+    long pixels(long images) const { return rows(images) + 2 * border * (line + 1); }
+};
+// `images` maps from `from` on, with the border of zeros around each.
+template <class V> static void gather_planes(V *to, Matrix<V> from, const Plane &p, long images, long channels) {
+    V *const start = to;
+    clear(to, 0, 1, p.border * channels);
+    to += p.border * channels;
+    for (long image = 0; image < images; image++)
+        to = gather_lines(to, 0, Matrix<V>{from.row(image * p.height * p.width), from.stride, 0}, 1, channels, p.border,
+                          p.height, p.width, image ? 0 : -p.border, p.height + p.border);
+    std::memset(to, 0, (p.pixels(images) * channels - (to - start)) * sizeof(V) + 256);
+}
+// The row of a map at each position between borders, -1 at a border.
+static inline void find_places(Buffer<int> &places, const Plane &p, long images) {
+    std::memset(places.data(), -1, p.rows(images) * sizeof(int));
+    for (long image = 0; image < images; image++)
+        for (long y = 0; y < p.height; y++)
+            for (long x = 0; x < p.width; x++)
+                places.data()[(image * p.lines + y) * p.line + x] = (int)((image * p.height + y) * p.width + x);
+}
+// The left-hand side of the convolution: a run for each row of the kernel.
+template <class A> struct UnderKernel {
+    using V = typename A::V;
+    Lhs<V> runs[MAX_KERNEL];
+    UnderKernel(const V *halo, const Plane &p, long kernel, long channels) {
+        for (long k = 0; k < kernel; k++)
+            runs[k] = {halo + k * p.line * channels, channels, round_up(kernel * channels, A::pad)};
+    }
+};

@@ -18,18 +18,19 @@ template <class A> class Trunk : public Mixing<A> {
     using Base::clear_unused;
 
     // A product's result goes to `to`. Its columns' sums and sums of squares go to the thread's, less the value of the
-    // thread's first row (where `begins`): a spread that is small beside the mean would drown in the squares' rounding.
+    // thread's first row (where `begins`): avoids cancellation where the variance is small
+    // relative to the squared mean.
     auto storing(V *to, long stride, Own &o, bool begins) {
         return [to, stride, begins, first = o.first.data(), second = o.second.data(), origin = o.origin.data()](
                    long row, long rows, long column, long columns, const float *sums) {
             for (long j = 0; j < columns; j += LANES) {
                 const float *from = sums + j;
                 if (begins && row == 0) std::memcpy(origin + column + j, from, sizeof(vec));
-                const vec zero = take(origin + column + j);
+                const vec zero = load(origin + column + j);
                 vec sum{}, squares{};
                 V *target = to + row * stride + column + j;
-                for (long r = 0; r < rows; r++, from += A::width, target += stride) {
-                    const vec v = take(from), less = v - zero;
+                for (long r = 0; r < rows; r++, from += A::NR, target += stride) {
+                    const vec v = load(from), less = v - zero;
                     sum += less, squares += less * less;
                     A::store(target, v);
                 }
@@ -38,9 +39,21 @@ template <class A> class Trunk : public Mixing<A> {
         };
     }
 
+    template <class F>
+    static void multiply(const Lhs<V> &lhs, long rows, const Rhs<V> &w, F epilogue, Rows<V> touched = {},
+                         Rows<V> also = {}) {
+        A::multiply(&lhs, 1, rows, w, epilogue, touched, also);
+    }
     void gather(V *to, int i, long first, long rows) const {
-        if (i) gather_map(to, stages[i].patches, stages[i - 1].map(stages[i - 1].output), first, rows);
-        else gather_images<A>(to, stages[i].patches, *batch, first, rows);
+        const Patches &p = stages[i].patches;
+        const Matrix<V> target{to, p.stride, 0};
+        if (i == 0) {
+            gather_floats<A>(target, *batch, p.channels, p.shape, first, rows, p.height, p.width, p.stride);
+            return;
+        }
+        const Stage &from = stages[i - 1];
+        gather_patches(target, Matrix<V>{from.output.data(), from.stride, 0}, 1, p.channels, p.shape, first, rows,
+                       p.height, p.width, from.height, from.width, p.stride);
     }
     void embed(const Team &team, int i) {
         const TrainStage &t = net->stages[i];
@@ -54,7 +67,7 @@ template <class A> class Trunk : public Mixing<A> {
             const long rows = lesser(piece, end - row);
             V *to = s.embedded.data() + row * s.stride;
             gather(o.patches.data(), i, row, rows);
-            A::multiply(Left<V>{o.patches.data(), s.patches.stride, s.patches.stride}, rows, s.embed,
+            multiply({o.patches.data(), s.patches.stride, s.patches.stride}, rows, s.embed,
                         storing(to, s.stride, o, row == begin), {to, s.stride});
         }
         o.rows = end - begin;
@@ -87,7 +100,7 @@ template <class A> class Trunk : public Mixing<A> {
         const V *mixed = b.mixer == MIXER_DEPTHWISE ? d.mixed.data() : d.input.data();
         for (long row = begin; row < end; row += piece) {
             V *to = d.hidden.data() + row * hidden;
-            A::multiply(Left<V>{mixed + row * s.stride, s.stride, s.stride}, lesser(piece, end - row), d.first,
+            multiply({mixed + row * s.stride, s.stride, s.stride}, lesser(piece, end - row), d.first,
                         storing(to, hidden, o, row == begin), {to, hidden});
         }
         o.rows = end - begin;
@@ -98,16 +111,16 @@ template <class A> class Trunk : public Mixing<A> {
             normalise<A>(o.chunk.data(), hidden, d.hidden.data() + row * hidden, hidden, rows, hidden, d.norm, ACT);
             V *out = s.input(j + 1) + row * s.stride;
             const V *in = d.input.data() + row * s.stride, *kept = d.narrow.data() + row * narrow;
-            A::multiply(Left<V>{o.chunk.data(), hidden, hidden}, rows, d.second,
+            multiply({o.chunk.data(), hidden, hidden}, rows, d.second,
                         [&](long r0, long count, long column, long columns, const float *sums) {
                             for (long c = column; c < column + columns; c += LANES) {
                                 // of the channels that PConv overwrote, the kept ones are added
-                                const vec own_share = partial ? from_channel(b.dim_conv - c) : all(1.f);
+                                const vec own_share = partial ? from_channel(b.dim_conv - c) : splat(1.f);
                                 const bool both = partial && c < b.dim_conv;
-                                const vec kept_share = all(1.f) - own_share;
+                                const vec kept_share = splat(1.f) - own_share;
                                 const float *from = sums + c - column;
-                                for (long r = r0; r < r0 + count; r++, from += A::width) {
-                                    vec v = take(from);
+                                for (long r = r0; r < r0 + count; r++, from += A::NR) {
+                                    vec v = load(from);
                                     if (factor) v *= factor[row + r];
                                     vec x = A::load(in + r * s.stride + c);
                                     if (both) x = x * own_share + A::load(kept + r * narrow + c) * kept_share;
@@ -139,15 +152,15 @@ template <class A> class Trunk : public Mixing<A> {
             const long rows = lesser(piece, end - row);
             V *values = o.chunk.data(), *dz = d_hidden.data() + row * hidden;
             const V *before = d.hidden.data() + row * hidden;
-            A::multiply(Left<V>{gradient + row * s.stride, s.stride, s.stride}, rows, d.second_back,
+            multiply({gradient + row * s.stride, s.stride, s.stride}, rows, d.second_back,
                         [&](long r0, long count, long column, long columns, const float *sums) {
                             for (long c = column; c < column + columns; c += LANES) {
-                                const vec scale = take(d.norm.scale.data() + c), shift = take(d.norm.shift.data() + c);
-                                const vec mean = take(d.norm.mean.data() + c);
+                                const vec scale = load(d.norm.scale.data() + c), shift = load(d.norm.shift.data() + c);
+                                const vec mean = load(d.norm.mean.data() + c);
                                 vec sum{}, product{};
                                 const float *from = sums + c - column;
-                                for (long r = r0; r < r0 + count; r++, from += A::width) {
-                                    vec g = take(from), value, slope;
+                                for (long r = r0; r < r0 + count; r++, from += A::NR) {
+                                    vec g = load(from), value, slope;
                                     const vec x = A::load(before + r * hidden + c);
                                     activate<A>(x * scale + shift, ACT, value, slope);
                                     if (factor) g *= factor[row + r], value *= factor[row + r];
@@ -178,15 +191,15 @@ template <class A> class Trunk : public Mixing<A> {
             const long mixed_stride = partial ? narrow : s.stride;
             const long mixed_columns = b.mixer == MIXER_NONE ? 0 : mixed_stride;
             V *d_mix = d_mixed.data() + row * mixed_stride;
-            A::multiply(Left<V>{dh, hidden, hidden}, rows, d.first_back,
+            multiply({dh, hidden, hidden}, rows, d.first_back,
                         [&](long r0, long count, long column, long columns, const float *sums) {
                             for (long c = column; c < column + columns; c += LANES) {
                                 const bool to_mixer = c < mixed_columns;
                                 const bool passes = b.mixer == MIXER_NONE || (partial && c + LANES > b.dim_conv);
-                                const vec through = partial ? from_channel(b.dim_conv - c) : all(1.f);
+                                const vec through = partial ? from_channel(b.dim_conv - c) : splat(1.f);
                                 const float *from = sums + c - column;
-                                for (long r = r0; r < r0 + count; r++, from += A::width) {
-                                    const vec v = take(from);
+                                for (long r = r0; r < r0 + count; r++, from += A::NR) {
+                                    const vec v = load(from);
                                     if (to_mixer) A::store(d_mix + r * mixed_stride + c, v);
                                     V *place = out + r * s.stride + c;
                                     if (passes) A::store(place, A::load(place) + v * through);
@@ -226,13 +239,13 @@ template <class A> class Trunk : public Mixing<A> {
         V *gradient = s.gradient.data();
         for (long top = begin; top < end; top += 16)
             for (long c = 0; c < s.stride; c += LANES) {
-                const vec scale = take(s.norm.scale.data() + c), shift = take(s.norm.shift.data() + c);
-                const vec mean = take(s.norm.mean.data() + c);
+                const vec scale = load(s.norm.scale.data() + c), shift = load(s.norm.shift.data() + c);
+                const vec mean = load(s.norm.mean.data() + c);
                 vec sum{}, product{};
                 for (long r = top; r < lesser(end, top + 16); r++) {
                     const vec x = A::load(s.embedded.data() + r * s.stride + c);
                     vec g = A::load(gradient + r * s.stride + c), value, slope;
-                    if (ACT != TRAIN_NONE) {
+                    if (ACT != NONE) {
                         activate<A>(x * scale + shift, ACT, value, slope);
                         g *= slope;
                         A::store(gradient + r * s.stride + c, g);
@@ -244,7 +257,7 @@ template <class A> class Trunk : public Mixing<A> {
         finish_gradient(team, own, t.norm, s.norm, t.dim, s.stride, (double)s.rows);
         const long piece = chunk_rows(s.patches.stride);
         clear_unused(o, mine, turn, (s.patches.stride + 16) * s.stride);
-        if (i && (t.overlap || stages[i - 1].height % t.step || stages[i - 1].width % t.step)) {
+        if (i && (t.patches.overlap || stages[i - 1].height % t.patches.step || stages[i - 1].width % t.patches.step)) {
             const long pixels = stages[i - 1].height * stages[i - 1].width * stages[i - 1].stride;
             std::memset(stages[i - 1].gradient.data() + mine.image * pixels, 0, mine.images * pixels * sizeof(V));
         }
@@ -257,37 +270,39 @@ template <class A> class Trunk : public Mixing<A> {
                           rows, o.sums[turn].data(), row == begin, o.forms);
             if (i == 0) continue;
             V *patches = o.patches.data();
-            A::multiply(Left<V>{o.chunk.data(), s.stride, s.stride}, rows, s.embed_back,
+            multiply({o.chunk.data(), s.stride, s.stride}, rows, s.embed_back,
                         [&](long r0, long count, long column, long columns, const float *sums) {
                             for (long r = 0; r < count; r++)
                                 for (long j = 0; j < columns; j += LANES)
                                     A::store(patches + (r0 + r) * s.patches.stride + column + j,
-                                             take(sums + r * A::width + j));
+                                             load(sums + r * A::NR + j));
                         });
             scatter_map<A>(patches, s.patches, stages[i - 1].map(stages[i - 1].gradient), row, rows);
         }
-        const long patch = s.patches.size * s.patches.size, channels = s.patches.channels, depth = s.patches.depth;
+        const long patch = t.patches.size() * t.patches.size(), channels = s.patches.channels, depth = s.patches.depth;
         reduce(team, turn, depth, t.dim, s.stride, [&](long r, long c, float v) {
             t.d_weight[c * depth + (i ? r % channels * patch + r / channels : r)] = v;
         });
         turn ^= 1;
     }
     template <class F> void on_threads(Pool &pool, F work) {
-        struct Context {
-            F &work;
-            Barrier &barrier;
-            int size;
-        } context{work, barrier, pool.size()};
-        pool.run([](void *c, int rank) {
-            Context &context = *(Context *)c;
+        pool.run([&](int rank, int size) {
             A::begin();
-            context.work(Team{rank, context.size, &context.barrier});
+            work(Team{rank, size, &barrier});
             A::end();
-        }, &context);
+        });
+    }
+    // f(stage i, image, pixels of its map, channels) for this thread's images.
+    template <class F> void each_image(const Team &team, int i, F f) {
+        const Share mine = share(team);
+        const Stage &s = stages[i];
+        for (long image = mine.image; image < mine.image + mine.images; image++)
+            f(s, image, s.height * s.width, net->stages[i].dim);
     }
 
 public:
-    void forward(const TrainNetwork &network, const Batch &images, float *map, Pool &pool) override {
+    void forward(const TrainNetwork &network, const Images &images, float *const *maps, Pool &pool) override {
+        assert(images.floats && images.count > 0);
         this->prepare(network, images, pool.size());
         on_threads(pool, [&](const Team &team) {
             this->pack_all(own[team.rank]);
@@ -298,24 +313,26 @@ public:
                     with_activation(network.act, [&](auto act) {
                         this->template block_forward<decltype(act)::value>(team, i, j);
                     });
+                if (!maps[i]) continue;
+                each_image(team, i, [&](const Stage &s, long image, long area, long dim) {
+                    to_planes<A>(maps[i] + image * dim * area, s.output.data() + image * area * s.stride, s.stride, area,
+                                 dim);
+                });
             }
-            const Stage &s = stages.back();
-            const Share mine = share(team);
-            const long area = s.height * s.width, dim = network.stages[network.stage_count - 1].dim;
-            for (long i = mine.image; i < mine.image + mine.images; i++)
-                to_planes<A>(map + i * dim * area, s.output.data() + i * area * s.stride, s.stride, area, dim);
         });
     }
-    void backward(const TrainNetwork &network, const Batch &images, const float *d_map, Pool &pool) override {
+    void backward(const TrainNetwork &network, const Images &images, const float *const *d_maps, Pool &pool) override {
         net = &network, batch = &images;
+        const int last = network.stage_count - 1;
         on_threads(pool, [&](const Team &team) {
             int turn = 0;
-            const Stage &s = stages.back();
-            const Share mine = share(team);
-            const long area = s.height * s.width, dim = network.stages[network.stage_count - 1].dim;
-            for (long i = mine.image; i < mine.image + mine.images; i++)
-                from_planes<A>(s.gradient.data() + i * area * s.stride, d_map + i * dim * area, s.stride, area, dim);
-            for (int i = network.stage_count - 1; i >= 0; i--) {
+            for (int i = last; i >= 0; i--) {
+                each_image(team, i, [&](const Stage &s, long image, long area, long dim) {
+                    V *to = s.gradient.data() + image * area * s.stride;
+                    const float *from = d_maps[i] ? d_maps[i] + image * dim * area : nullptr;
+                    if (i == last) std::memset(to, 0, area * s.stride * sizeof(V));
+                    if (from) add_planes<A>(to, from, s.stride, area, dim);
+                });
                 for (int j = network.stages[i].depth - 1; j >= 0; j--)
                     with_activation(network.act, [&](auto act) {
                         this->template block_backward<decltype(act)::value>(team, i, j, turn);

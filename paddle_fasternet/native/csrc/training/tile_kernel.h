@@ -1,14 +1,13 @@
-// Products on AMX tiles: bfloat16 values, float32 sums. A tile of the left factor is 16 rows of 32 values; one of the
-// right factor has 16 rows of 16 pairs, each pair two successive values of one column.
+// Training's products on AMX tiles: bfloat16 values, float32 sums. A tile of the left-hand side is 16 rows of 32 values; one
+// of the right-hand side has 16 rows of 16 pairs, each pair two successive values of one column.
 
-struct Tiles : Bfloat16 {
-    using V = Value;
-    static constexpr long pad = 32, width = 32, tile = 512;
+struct TileKernel : OnePart<Bfloat16> {
+    static constexpr long pad = 32, NR = 32, tile = 512;
 
-    static void begin() { begin_tiles(); }
+    static void begin() { configure_tiles(); }
     static void end() { _tile_release(); }
 
-    // ---- the forms of a factor ----
+    // ---- packing ----
 
     // Rows of 32 values, the first and the second of a pair, to 32 pairs.
     static void interleave(__m512i first, __m512i second, V *left, V *right) {
@@ -45,8 +44,8 @@ struct Tiles : Bfloat16 {
             _mm512_storeu_si512(to + 32 * (12 + i), _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0xdd));
         }
     }
-    // The right factor dense[depth][columns], to tiles [32 columns][32 rows][2].
-    static void pack(Packed<V> &w, const V *dense) {
+    // The right-hand side dense[depth][columns], to tiles [32 columns][32 rows][2].
+    static void pack(Rhs<V> &w, const V *dense) {
         V *to = w.data.data();
         for (long column = 0; column < w.columns; column += 32)
             for (long k = 0; k < w.depth; k += 32, to += 2 * tile)
@@ -57,7 +56,7 @@ struct Tiles : Bfloat16 {
                 }
     }
     // ... of dense[columns][depth]
-    static void pack_transposed(Packed<V> &w, const V *dense) {
+    static void pack_transposed(Rhs<V> &w, const V *dense) {
         V *to = w.data.data();
         for (long column = 0; column < w.columns; column += 32)
             for (long k = 0; k < w.depth; k += 32, to += 2 * tile)
@@ -67,24 +66,26 @@ struct Tiles : Bfloat16 {
 
     // ---- products ----
 
-    // finish(row, rows, column, columns, sums): `width` columns of up to 32 rows
+    // See RegisterKernel::multiply: 32 columns of up to 32 rows at once.
     template <class F>
-    static void multiply(const Left<V> &a, long rows, const Packed<V> &w, F finish, Rows<V> = {}, Rows<V> = {}) {
+    static void multiply(const Lhs<V> *runs, int count, long rows, const Rhs<V> &w, F epilogue, Rows<V> = {},
+                         Rows<V> = {}) {
+        assert(w.depth % 32 == 0 && w.columns % 32 == 0);
         alignas(64) float sums[32 * 32];
         for (long row = 0; row < rows; row += 32) {
             const V *b = w.data.data();
             for (long column = 0; column < w.columns; column += 32) {
                 _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
-                const long bytes = a.stride * sizeof(V);
-                for (int run = 0; run < a.runs; run++) {
-                    const V *from = a.start + run * a.jump + row * a.stride;
-                    for (const V *end = from + a.length; from < end; from += 32, b += 2 * tile) {
+                for (int run = 0; run < count; run++) {
+                    const long stride = runs[run].stride, bytes = stride * sizeof(V);
+                    const V *from = runs[run].start + row * stride;
+                    for (const V *end = from + runs[run].length; from < end; from += 32, b += 2 * tile) {
                         _tile_loadd(4, from, bytes);
                         _tile_loadd(6, b, 64);
                         _tile_dpbf16ps(0, 4, 6);
                         _tile_loadd(7, b + tile, 64);
                         _tile_dpbf16ps(1, 4, 7);
-                        _tile_loadd(5, from + 16 * a.stride, bytes);
+                        _tile_loadd(5, from + 16 * stride, bytes);
                         _tile_dpbf16ps(2, 5, 6);
                         _tile_dpbf16ps(3, 5, 7);
                     }
@@ -93,12 +94,12 @@ struct Tiles : Bfloat16 {
                 _tile_stored(1, sums + 16, 128);
                 _tile_stored(2, sums + 512, 128);
                 _tile_stored(3, sums + 528, 128);
-                finish(row, lesser(32, rows - row), column, width, sums);
+                epilogue(row, lesser(32, rows - row), column, NR, sums);
             }
         }
     }
 
-    // sums[m][n] of u[i][m] v[i][n] over `rows` rows i, added to what is there unless `first`; m, n: multiples of 32
+    // See RegisterKernel::accumulate; m, n: multiples of 32.
     static void accumulate(const V *u, long u_stride, long m, const V *v, long v_stride, long n, long rows, float *sums,
                            bool first, Buffer<V> &forms) {
         const long steps = (rows + 31) / 32;

@@ -1,20 +1,21 @@
-// Products on AMX tiles (Intel, from Sapphire Rapids): 16 x 32 times 32 x 16 bfloat16, summed in float32.
+// Inference's products on AMX tiles: 16 x 32 times 32 x 16 bfloat16, summed in float32.
 //
 // PARTS = 1 is bfloat16. PARTS = 3 is float32: a float32 value is exactly the sum of three bfloat16 values, its leading
 // 8, middle 8 and last 8 bits, and of the nine products of parts the three that lie below float32's resolution are left
 // out (Henry, Tang, Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision
 // Computations", 2019, https://arxiv.org/abs/1904.06376). Six tile products are still faster than float32's own units.
 //
-// The sums of one block of tiles are finished (activation, residual, rounding) while the tiles of the next are under
-// way: the two use different units of the processor.
+// The epilogue of one block of tiles (activation, residual, rounding) runs while the tiles of the next are under way: the
+// two use different units of the processor.
 
-template <int PARTS> struct Tiles {
+template <int PARTS> struct TileKernel {
     using Value = uint16_t;
     using V = Value;
-    static constexpr int parts = PARTS, step = 32, pad = 32, row_tile = 16;
+    static constexpr int parts = PARTS, step = 32, pad = 32, MR = 16;
+    static constexpr bool rough = PARTS == 1;
     static constexpr long tile = 512;  // values in a tile: 16 rows of 32
 
-    static void begin() { begin_tiles(); }
+    static void begin() { configure_tiles(); }
     static void end() { _tile_release(); }
 
     // ---- values ----
@@ -70,13 +71,14 @@ template <int PARTS> struct Tiles {
     }
     static float rounded(float value) {
         V values[32 * PARTS];
-        write(values, 32, all(value));
+        write(values, 32, splat(value));
         return read(values, 32)[0];
     }
-    static void load(const V *from, long part, float *to) { _mm512_storeu_ps(to, read(from, part)); }
-    static void store(V *to, long part, const float *from) { write(to, part, _mm512_loadu_ps(from), 0xffff); }
-    static void store(V *to, long part, const uint8_t *from) {
-        write(to, part, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from))), 0xffff);
+    static vec load(const V *from, long part) { return read(from, part); }
+    static void store(V *to, long part, vec values) { write(to, part, values, 0xffff); }
+    static void store16(V *to, long part, const float *from) { store(to, part, _mm512_loadu_ps(from)); }
+    static void store16(V *to, long part, const uint8_t *from) {
+        store(to, part, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from))));
     }
 
     // The column of the dense matrix that is column j of a panel.
@@ -84,32 +86,32 @@ template <int PARTS> struct Tiles {
         return panel / 2 * 2 + 1 < panels ? panel / 2 * 32 + 2 * j + panel % 2 : panel * 16 + j;
     }
     // dense: [depth, 16 panels] to tiles [panel][step][part][16 pairs of rows][16 columns][2]
-    static void pack(Weights<V> &w, const float *dense) {
-        const long columns = w.panels * 16;
+    static void pack(Rhs<V> &w, const float *dense) {
+        const long columns = w.columns;
         w.data.grow(w.depth * columns * PARTS);
         V *to = w.data.data();
-        for (long panel = 0; panel < w.panels; panel++)
+        for (long panel = 0; panel < w.panels(); panel++)
             for (long k = 0; k < w.depth; k += step)
                 for (int p = 0; p < PARTS; p++)
                     for (int pair = 0; pair < 16; pair++, to += 32) {
                         float values[32];
                         V parts_of[32 * PARTS];
                         for (int j = 0; j < 32; j++)
-                            values[j] = dense[(k + 2 * pair + j % 2) * columns + source(panel, w.panels, j / 2)];
-                        store(parts_of, 32, values);
-                        store(parts_of + 16, 32, values + 16);
+                            values[j] = dense[(k + 2 * pair + j % 2) * columns + source(panel, w.panels(), j / 2)];
+                        store16(parts_of, 32, values);
+                        store16(parts_of + 16, 32, values + 16);
                         std::memcpy(to, parts_of + 32 * p, 64);
                     }
         Buffer<float> bias;
         bias.grow(columns);
-        for (long i = 0; i < columns; i++) bias.data()[i] = w.bias.data()[source(i / 16, w.panels, i % 16)];
+        for (long i = 0; i < columns; i++) bias.data()[i] = w.bias.data()[source(i / 16, w.panels(), i % 16)];
         std::memcpy(w.bias.data(), bias.data(), columns * sizeof(float));
     }
 
-    // ---- what happens to the sums ----
+    // ---- epilogue ----
 
     // The sums of one block of tiles: 32 rows of two panels, or 64 rows of one.
-    template <int ACT, bool ADD, bool PLACED, bool FLOATS> struct Finish {
+    template <int ACT, bool ADD, bool PLACED, bool FLOATS> struct Epilogue {
         const Output<V> out;
         alignas(64) float sums[2][1024];  // those under way, those to be finished
         int turn = 0;
@@ -117,15 +119,10 @@ template <int PARTS> struct Tiles {
         int rows = 0, done = 0;
         bool wide = false;  // two panels
 
-        explicit Finish(const Output<V> &output) : out(output) {}
+        explicit Epilogue(const Output<V> &output) : out(output) {}
 
-        static vec activate(vec v) {
-            if (ACT == RELU) return larger(v, vec{});
-            if (ACT == GELU) return PARTS == 1 ? gelu_rough(v) : gelu(v);
-            return v;
-        }
-        // Rows below `target`. What the loop needs is copied first: the compiler must take every store in it for one
-        // into this structure.
+        static vec activate(vec v) { return INSTRUCTIONS::activate<TileKernel>(v, ACT); }
+        // Rows below `target`. Loop invariants are copied to locals: the compiler must assume that stores alias *this.
         template <bool WIDE> void finish(int target) {
             const float *from = sums[turn ^ 1] + done * (WIDE ? 32 : 16);
             const int *places = PLACED ? out.places + row : nullptr;
@@ -202,7 +199,7 @@ template <int PARTS> struct Tiles {
             if (M > 1) _tile_loadd(5, a + 8 * bytes, bytes);
         }
         static void right(const V *b, long panel) {
-            _tile_stream_loadd(6, b, 64);  // not to drive the left factor out of the first-level cache
+            _tile_stream_loadd(6, b, 64);  // not to drive the left-hand side out of the first-level cache
             _tile_stream_loadd(7, b + panel, 64);
         }
         template <class F> static void products(const V *, long, F between) {
@@ -265,10 +262,10 @@ template <int PARTS> struct Tiles {
         }
     };
 
-    // Columns [begin, end) of the left factor times their part of the right one, for one shape from a row on. What is
+    // Columns [begin, end) of the left-hand side times their part of the right-hand side, for one shape from a row on. What is
     // pending is finished meanwhile, `pace` / 65536 rows after each product.
     template <class Shape, class F>
-    static void add_products(const Run<V> *runs, int count, long row, long begin, long end, const V *b, long panel,
+    static void add_products(const Lhs<V> *runs, int count, long row, long begin, long end, const V *b, long panel,
                              F &finish, long pace) {
         long target = 0;
         auto between = [&] { finish.until((int)((target += pace) >> 16)); };
@@ -296,10 +293,10 @@ template <int PARTS> struct Tiles {
     }
 
     template <int ACT, bool ADD, bool PLACED, bool FLOATS>
-    static void multiply_as(const Run<V> *runs, int count, const Weights<V> &w, long rows, long begin, long end,
+    static void multiply_as(const Lhs<V> *runs, int count, const Rhs<V> &w, long rows, long begin, long end,
                             const Output<V> &out) {
-        Finish<ACT, ADD, PLACED, FLOATS> finish(out);
-        // A block of rows and of the left factor's columns stays in the first-level cache while panels pass by, as many
+        Epilogue<ACT, ADD, PLACED, FLOATS> finish(out);
+        // A block of rows and of the left-hand side's columns stays in the first-level cache while panels pass by, as many
         // of them as stay in the second; their unfinished sums wait in `partial`.
         const long block = (end - begin) % 2 ? 64 : 32, panel = w.depth * 16 * PARTS;
         const long pieces = (w.depth * block * PARTS * (long)sizeof(V) + LEFT_BYTES - 1) / LEFT_BYTES;
@@ -338,8 +335,10 @@ template <int PARTS> struct Tiles {
         finish.until(64);
     }
 
-    static void multiply(const Run<V> *runs, int count, const Weights<V> &w, long rows, long begin, long end,
+    // See RegisterKernel::multiply.
+    static void multiply(const Lhs<V> *runs, int count, const Rhs<V> &w, long rows, long begin, long end,
                          const Output<V> &out) {
+        assert(w.depth % step == 0 && w.columns % 16 == 0 && end <= w.panels() && count <= MAX_KERNEL);
         if (out.floats)
             out.act == NONE ? multiply_as<NONE, false, false, true>(runs, count, w, rows, begin, end, out)
             : out.act == RELU ? multiply_as<RELU, false, false, true>(runs, count, w, rows, begin, end, out)

@@ -1,9 +1,8 @@
-// Copies that bring the left factor of a product into rows. All move whole vectors and so write past a row's end: rows
-// are written in ascending order, and every buffer has slack behind its last row.
+// Copies that bring the left-hand side of a product into rows. All move 16 values at once and so write past a row's end:
+// rows are written in ascending order, and every buffer has slack after its last row. Source and target do not overlap.
 
 template <class V> static inline void copy_values(V *to, const V *from, long count) {
-    constexpr long block = 64 / sizeof(V);
-    for (long i = 0; i < count; i += block) std::memcpy(to + i, from + i, 64);
+    for (long i = 0; i < count; i += 16) std::memcpy(to + i, from + i, 16 * sizeof(V));
 }
 
 template <class V> static inline void copy_pixels(Matrix<V> to, Matrix<V> from, int parts, long pixels, long channels) {
@@ -29,7 +28,7 @@ struct Position {
     }
 };
 
-// Of a patch that may reach beyond the edges: its first row and column, and which of its columns lie within the image.
+// A patch that may reach beyond the edges: its first row and column, and which of its columns lie within the image.
 struct Reach {
     long top, left, begin, end;
 
@@ -37,7 +36,8 @@ struct Reach {
             left(at.x * p.step - p.overlap), begin(left < 0 ? -left : 0), end(lesser(p.size(), width - left)) {}
 };
 
-// Patches of NHWC bytes: columns in the order y, x, channel. outside: what stands for a line of a patch beyond the edges.
+// Patches of NHWC bytes, number `first` and those after it, in rows of `depth` values: columns in the order y, x,
+// channel, then zeros. height, width: patches of an image. outside: stands for a line of a patch beyond the edges.
 template <class K>
 static void gather_bytes(Matrix<typename K::Value> to, const Images &images, long channels, const PatchShape &p,
                          long first, long rows, long height, long width, long depth, const float *outside) {
@@ -52,18 +52,18 @@ static void gather_bytes(Matrix<typename K::Value> to, const Images &images, lon
             const long image_y = reach.top + y;
             const bool within = image_y >= 0 && image_y < images.height;
             const long begin = within ? reach.begin * channels : line, end = within ? reach.end * channels : line;
-            for (long c = 0; c < begin; c += 16) K::store(row + c, to.part, outside + c);
+            for (long c = 0; c < begin; c += 16) K::store16(row + c, to.part, outside + c);
             const uint8_t *from = images.bytes + (at.image * images.height + image_y) * pitch + reach.left * channels;
             for (long c = begin; c < end; c += 16) {
                 if (from + c + 16 <= last) {
-                    K::store(row + c, to.part, from + c);
+                    K::store16(row + c, to.part, from + c);
                 } else {
                     uint8_t rest[16] = {};
                     std::memcpy(rest, from + c, last - from - c);
-                    K::store(row + c, to.part, rest);
+                    K::store16(row + c, to.part, rest);
                 }
             }
-            for (long c = end; c < line; c += 16) K::store(row + c, to.part, outside + c);
+            for (long c = end; c < line; c += 16) K::store16(row + c, to.part, outside + c);
         }
         clear(row, to.part, K::parts, depth - p.size() * line);
     }
@@ -90,11 +90,11 @@ static void gather_floats(Matrix<typename K::Value> to, const Images &images, lo
                     ((at.image * channels + c) * images.height + image_y) * images.width + reach.left;
                 for (long x = begin; x < end; x += 16) {
                     if (from + x + 16 <= last) {
-                        K::store(row + x, to.part, from + x);
+                        K::store16(row + x, to.part, from + x);
                     } else {
                         float rest[16] = {};
                         std::memcpy(rest, from + x, (last - from - x) * sizeof(float));
-                        K::store(row + x, to.part, rest);
+                        K::store16(row + x, to.part, rest);
                     }
                 }
                 clear(row + end, to.part, K::parts, size - end);
@@ -129,22 +129,19 @@ static void gather_patches(Matrix<V> to, Matrix<V> from, int parts, long channel
     }
 }
 
-// A band of an image's map with the border of zeros that a kernel needs, `channels` values a pixel. The zeros between
-// two rows serve both as the right border of one and the left border of the next: `width + kernel / 2` pixels a row.
+// Lines [y_begin, y_end) of a map for a convolution: `channels` values a pixel, and after each line `border` pixels of
+// zeros, which serve as the border before the next line, too. Lines beyond the map are zeros. Returns the end.
 template <class V>
-static void gather_halo(V *to, long to_part, Matrix<V> image, int parts, long channels, long kernel, long height,
-                        long width, long y_begin, long y_end) {
-    const long before = (kernel - 1) / 2, after = kernel - 1 - before, line = (width + after) * channels;
-    clear(to, to_part, parts, before * channels);
-    to += before * channels;
-    for (long y = y_begin - before; y < y_end + after; y++, to += line) {
-        if (y < 0 || y >= height) {
-            clear(to, to_part, parts, line);
-            continue;
-        }
-        Matrix<V> target{to, channels, to_part}, source{image.row(y * width), image.stride, image.part};
-        copy_pixels(target, source, parts, width, channels);
-        clear(to + width * channels, to_part, parts, after * channels);
+static V *gather_lines(V *to, long part, Matrix<V> map, int parts, long channels, long border, long height, long width,
+                       long y_begin, long y_end) {
+    for (long y = y_begin; y < y_end; y++) {
+        if (y >= 0 && y < height)
+            copy_pixels(Matrix<V>{to, channels, part}, Matrix<V>{map.row(y * width), map.stride, map.part}, parts, width,
+                        channels);
+        else clear(to, part, parts, width * channels);
+        to += width * channels;
+        clear(to, part, parts, border * channels);
+        to += border * channels;
     }
-    clear(to, to_part, parts, 64);
+    return to;
 }
