@@ -5,13 +5,14 @@ import numpy as np
 
 from .._files import replacing
 from ..data.images import read_picture
-from ..plots.style import INK, RIGHT, TRAIN, VAL, WRONG, new_figure, plain
+from ..plots.style import INK, RIGHT, TRAIN, VAL, WRONG, drawing, new_figure, plain
 from .score import match
 
 MISSED = "#E6A100"
 COLOURS = ("#D62728", "#1F77B4", "#2CA02C", "#9467BD", "#FF7F0E", "#17BECF", "#8C564B", "#E377C2")  # of the classes
 
 
+@drawing
 def plot_boxes(detector, boxes, indices=(0, 1, 2, 3), threshold=None, columns=2, figure=None):
     """Pictures of a ``BoxSet`` with what a detector finds: found in green, false in red, missed in yellow, dashed.
 
@@ -58,6 +59,7 @@ def _frame(ax, box, color, text, style="-"):
                 bbox={"facecolor": color, "edgecolor": "none", "pad": 1, "alpha": 0.8})
 
 
+@drawing
 def plot_detection_history(history, figure=None):
     """Losses of a training and average precision on the validation pictures, over minutes."""
     losses, precision = new_figure(figure, 11, 4).subplots(1, 2)

@@ -2,9 +2,10 @@
 import numpy as np
 
 from .images import displayable
-from .style import INK, RIGHT, WRONG, new_figure, plain
+from .style import INK, RIGHT, WRONG, drawing, new_figure, plain, tighten
 
 
+@drawing
 def plot_explanation(explanation, label=None, k=5, figure=None):
     """Draw a LIME ``Explanation``: the image, its ``k`` top segments, and the coefficients of all.
 
@@ -33,6 +34,7 @@ def plot_explanation(explanation, label=None, k=5, figure=None):
     return axes
 
 
+@drawing
 def plot_heatmaps(image, maps, title=None, figure=None):
     """Draw an image and explanations of it side by side.
 
@@ -52,7 +54,7 @@ def plot_heatmaps(image, maps, title=None, figure=None):
     for ax in axes:
         ax.set_axis_off()
         ax.title.set(fontsize=10, color=INK)
-    axes[0].figure.tight_layout(pad=0.4)
+    tighten(axes[0].figure, 0.4)
     return axes
 
 
@@ -70,6 +72,7 @@ def draw_heat(ax, image, heat):
                      alpha=0.85 * np.clip((np.abs(heat) - low) / (high - low), 0, 1) ** 0.5)
 
 
+@drawing
 def plot_faithfulness(curves, figure=None, axes=None):
     """Draw deletion and insertion curves, {name: Faithfulness}, with their areas; on the two ``axes``, if given."""
     axes = new_figure(figure, 10, 4).subplots(1, 2, sharey=True) if axes is None else axes

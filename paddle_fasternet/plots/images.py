@@ -3,11 +3,15 @@ import numpy as np
 
 from .._check import check_number
 from ..data.imageset import Images
-from .style import INK, RIGHT, TRAIN, VAL, WRONG, new_figure, plain
+from .style import INK, RIGHT, TRAIN, VAL, WRONG, drawing, new_figure, plain, tighten
 
 SHOWN = 256  # side in pixels of a picture of a folder in a figure
 
+# Above _CELLS classes a matrix has no room for numbers and all names. Inches of a figure's side; lines of a list.
+_CELLS, _SIDE, _LISTED = 40, 13, 40
 
+
+@drawing
 def show_images(imgs, num_rows, num_cols, pred=None, gt=None, scale=1.5, figure=None):
     """Draw a grid of images, with predicted and true names where they are given.
 
@@ -51,7 +55,7 @@ def show_images(imgs, num_rows, num_cols, pred=None, gt=None, scale=1.5, figure=
             axes[i].set_title(text, fontsize=9, color=RIGHT if right else WRONG)
         elif pred or gt:
             axes[i].set_title((pred or gt)[i], fontsize=9, color=INK)
-    axes[0].figure.tight_layout(pad=0.4)
+    tighten(axes[0].figure, 0.4)
     return axes
 
 
@@ -84,43 +88,89 @@ def confusion_matrix(labels, predicted, num_classes):
     return counts
 
 
+@drawing
 def plot_confusion(labels, predicted, class_names, figure=None):
-    """Draw how often each class (rows) was taken for which (columns), in percent of the row."""
-    count = len(class_names)
+    """Draw how often each class (rows) was taken for which (columns), in percent of the row.
+
+    Of more than 40 classes the cells have no numbers, as many names stand at the sides as can be read, and the most
+    frequent confusions are listed beside the matrix.
+    """
+    count, names = len(class_names), [_brief(name) for name in class_names]
     counts = confusion_matrix(labels, predicted, count)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = max(4.5, 0.62 * count)
+    if count > _CELLS:
+        return _plot_many_classes(counts, share, names, figure)
+    side = min(max(4.5, 0.62 * count), _SIDE)
+    size = min(8, 0.5 * 72 * 0.77 * side / count)  # the matrix takes 0.77 of the figure
     ax = new_figure(figure, side + 0.8, side).add_subplot()
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for true in range(count):
-        for guess in range(count):
-            if counts[true, guess]:
-                ax.text(guess, true, f"{100 * share[true, guess]:.0f}" if share[true, guess] >= 0.005 else "<1",
-                        ha="center", va="center", fontsize=8, color="white" if share[true, guess] > 0.5 else INK)
-    ax.set_xticks(range(count), class_names, rotation=45, ha="right")
-    ax.set_yticks(range(count), class_names)
+    for true, guess in np.argwhere(counts):
+        ax.text(guess, true, f"{100 * share[true, guess]:.0f}" if share[true, guess] >= 0.005 else "<1", ha="center",
+                va="center", fontsize=size, color="white" if share[true, guess] > 0.5 else INK)
+    ax.set_xticks(range(count), names, rotation=45 if count <= 20 else 90, ha="right" if count <= 20 else "center")
+    ax.set_yticks(range(count), names)
+    ax.set_title("percent of each true class", fontsize=10, color=INK)
+    return _label_confusion(ax)
+
+
+def _plot_many_classes(counts, share, names, figure):
+    ax, side = new_figure(figure, _SIDE + 1, _SIDE - 3).subplots(1, 2, gridspec_kw={
+        "width_ratios": (2.6, 1), "left": 0.11, "right": 0.99, "bottom": 0.12, "top": 0.95, "wspace": 0.15})
+    shown = ax.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)  # the root: rare confusions are to be seen too
+    bar = ax.figure.colorbar(shown, cax=ax.inset_axes([1.02, 0, 0.02, 1]), ticks=np.sqrt([0, 0.01, 0.05, 0.2, 0.5, 1]))
+    bar.ax.set_yticklabels(["0", "1 %", "5 %", "20 %", "50 %", "100 %"], fontsize=7)
+    step = -(-len(names) // 100)
+    ax.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=5)
+    ax.set_yticks(range(0, len(names), step), names[::step], fontsize=5)
+    each = f"; every {step}th name" if step > 1 else ""
+    ax.set_title(f"share of each true class{each}", fontsize=10, color=INK)
+    wrong = counts * (1 - np.eye(len(names), dtype=counts.dtype))
+    worst = [np.unravel_index(i, wrong.shape) for i in np.argsort(-wrong, axis=None, kind="stable")[:_LISTED]]
+    lines = [f"{names[true]} as {names[guess]}: {wrong[true, guess]:,} of {counts[true].sum():,}"
+             for true, guess in worst if wrong[true, guess]]
+    side.set_axis_off()
+    side.text(0, 1, "\n".join(lines), va="top", fontsize=7.5, linespacing=1.5, color=INK)
+    side.set_title("most frequent confusions", fontsize=10, color=INK, loc="left")
+    return _label_confusion(ax)
+
+
+def _label_confusion(ax):
     ax.set_xlabel("predicted")
     ax.set_ylabel("true")
-    ax.set_title("percent of each true class", fontsize=10, color=INK)
     ax.spines[:].set_visible(False)
     return ax
 
 
+def _brief(name):
+    """A name short enough for a tick."""
+    name = str(name)
+    return name if len(name) <= 24 else f"{name[:22]}…"
+
+
+@drawing
 def plot_class_accuracy(labels, predicted, class_names, figure=None):
-    """Draw the share of right answers for each class, and over all as a line."""
-    counts = confusion_matrix(labels, predicted, len(class_names))
+    """Draw the share of right predictions for each class, and over all as a line.
+
+    Of more than 40 classes the 40 with the lowest shares are drawn, the lowest first.
+    """
+    counts, names = confusion_matrix(labels, predicted, len(class_names)), list(class_names)
     accuracy = counts.diagonal() / np.maximum(counts.sum(1), 1)
     overall = counts.diagonal().sum() / max(counts.sum(), 1)
-    ax = new_figure(figure, 7, max(2.5, 0.36 * len(class_names) + 0.8)).add_subplot()
-    bars = ax.barh(range(len(class_names)), accuracy, color=TRAIN, height=0.7)
+    few = len(names) <= _CELLS
+    if not few:
+        there = np.flatnonzero(counts.sum(1))
+        lowest = there[np.argsort(accuracy[there], kind="stable")][:_CELLS]
+        accuracy, names = accuracy[lowest], [_brief(names[label]) for label in lowest]
+    ax = new_figure(figure, 7, min(max(2.5, 0.36 * len(names) + 0.8), _SIDE)).add_subplot()
+    bars = ax.barh(range(len(names)), accuracy, color=TRAIN, height=0.7)
     ax.bar_label(bars, [f"{value:.1%}" if value > 0.1 else "" for value in accuracy], label_type="center", fontsize=8,
                  color="white")
     ax.axvline(overall, color=VAL, linewidth=1.2, label=f"all images {overall:.1%}")
-    ax.set_yticks(range(len(class_names)), class_names)
+    ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
     ax.set_xticks(np.linspace(0, 1, 6), [f"{value:.0%}" for value in np.linspace(0, 1, 6)])
-    ax.set_xlabel("accuracy")
+    ax.set_xlabel("accuracy" if few else f"accuracy; the {len(names)} lowest of {len(class_names)} classes")
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
     plain(ax, grid="x")
     return ax

@@ -3,9 +3,10 @@ from pathlib import Path
 
 from .._check import check_number
 from .images import SHOWN, displayable
-from .style import INK, WRONG, new_figure
+from .style import INK, WRONG, drawing, new_figure, tighten
 
 
+@drawing
 def plot_top_losses(images, result, count=16, figure=None):
     """Draw the images with the surest wrong predictions, with the names of their files.
 
@@ -40,7 +41,7 @@ def plot_top_losses(images, result, count=16, figure=None):
         ax.set_title(f"{names[guess]} {result.probabilities[number, guess]:.0%}\nis {names[images.labels[number]]}",
                      fontsize=8, color=WRONG)
         ax.text(0.5, -0.03, where, fontsize=6, color=INK, ha="center", va="top", transform=ax.transAxes)
-    axes[0].figure.tight_layout(pad=0.6)
+    tighten(axes[0].figure, 0.6)
     return axes
 
 

@@ -1,9 +1,10 @@
 """Figures of training runs."""
 import numpy as np
 
-from .style import INK, TRAIN, VAL, new_figure, plain
+from .style import INK, TRAIN, VAL, drawing, new_figure, plain
 
 
+@drawing
 def plot_learning_curve(record, title="loss", ylabel="CE Loss", figure=None):
     """Draw one quantity of a run against its steps.
 
@@ -22,6 +23,7 @@ def plot_learning_curve(record, title="loss", ylabel="CE Loss", figure=None):
     return ax
 
 
+@drawing
 def plot_history(history, figure=None):
     """Loss and accuracy of a ``History`` side by side."""
     loss, accuracy = _curves(history, "loss"), _curves(history, "acc")
@@ -36,6 +38,7 @@ def plot_history(history, figure=None):
     return axes
 
 
+@drawing
 def plot_histories(runs, figure=None):
     """Draw the loss and the accuracy of several runs on common axes: validation as lines, training as dashes.
 
@@ -68,6 +71,7 @@ def plot_histories(runs, figure=None):
     return axes
 
 
+@drawing
 def plot_accuracy(runs, figure=None):
     """Draw validation accuracy over epochs and over seconds of training: means over seeds, from lowest to highest.
 
@@ -102,6 +106,7 @@ def plot_accuracy(runs, figure=None):
     return axes
 
 
+@drawing
 def plot_tradeoff(panels, figure=None):
     """Draw accuracy against speed: accuracies of all seeds and their mean, throughput with its quartiles.
 

@@ -1,9 +1,10 @@
 """Figures of speed and cost."""
 import numpy as np
 
-from .style import INK, TRAIN, VAL, new_figure, plain
+from .style import INK, TRAIN, VAL, drawing, new_figure, plain, tighten
 
 
+@drawing
 def plot_roofline(rows, peak, figure=None):
     """Draw ``measure_operators``'s figures under the roof that ``measure_peak`` found for this device.
 
@@ -30,6 +31,7 @@ def plot_roofline(rows, peak, figure=None):
     return ax
 
 
+@drawing
 def plot_speed(rows, highlight="fasternet", figure=None):
     """Draw ``compare_networks``'s speeds against multiply-adds and against parameters, with quartiles.
 
@@ -62,6 +64,7 @@ def plot_speed(rows, highlight="fasternet", figure=None):
     return axes
 
 
+@drawing
 def plot_imitation(rows, positions, figure=None):
     """Draw where the weight of trained 3 x 3 filters lies, and how far operators are from a trained convolution.
 
@@ -93,6 +96,7 @@ def plot_imitation(rows, positions, figure=None):
     return left, right
 
 
+@drawing
 def plot_engines(rows, figure=None):
     """Draw images/s of engines, a panel for each network and batch size, a colour for each precision.
 
@@ -122,5 +126,5 @@ def plot_engines(rows, figure=None):
     for number, name in enumerate(precisions):
         axes[0, -1].barh(0, 0, color=f"C{number}", label=name)
     axes[0, -1].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1.05), ncols=3)
-    axes[0, 0].figure.tight_layout()
+    tighten(axes[0, 0].figure)
     return axes

@@ -1,7 +1,11 @@
 """What the figures have in common."""
+import functools
 from pathlib import Path
 
+import numpy as np
+
 from .._files import replacing
+from .fonts import fit_fonts
 
 TRAIN, VAL, RIGHT, WRONG, INK = "#4C78A8", "#E4572E", "#2E7D32", "#C62828", "#333333"
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
@@ -12,6 +16,7 @@ def save_figure(path, draw, *args, **kwargs):
     from matplotlib.figure import Figure
     figure, path = Figure(), Path(path).expanduser()
     draw(*args, figure=figure, **kwargs)
+    fit_fonts(figure)
     with replacing(path) as file:
         figure.savefig(file, format=path.suffix.lstrip(".") or "png", dpi=150, bbox_inches="tight")
 
@@ -23,6 +28,22 @@ def new_figure(figure, width, height):
         return plt.figure(figsize=(width, height))
     figure.set_size_inches(width, height)
     return figure
+
+
+def drawing(function):
+    """A function that returns axes: their texts have fonts for all characters."""
+    @functools.wraps(function)
+    def draw(*args, **kwargs):
+        axes = function(*args, **kwargs)
+        fit_fonts(np.ravel(axes)[0].figure)
+        return axes
+    return draw
+
+
+def tighten(figure, pad=1.08):
+    """``tight_layout`` with fonts for all characters, which it measures."""
+    fit_fonts(figure)
+    figure.tight_layout(pad=pad)
 
 
 def plain(ax, grid="both"):

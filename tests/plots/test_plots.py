@@ -4,6 +4,7 @@ import paddle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -97,6 +98,31 @@ def test_confusion():
     assert plots.confusion_matrix(labels, predicted, 3).tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 1]]
     ax = plots.plot_confusion(labels, predicted, ["a", "b", "c"])
     assert sorted(text.get_text() for text in ax.texts) == ["100", "33", "50", "50", "67"]
+
+
+@pytest.mark.parametrize("count", [2, 10, 37, 100, 1000])
+def test_confusion_and_accuracy_of_any_number_of_classes_are_readable(count, tmp_path):
+    names = [f"a class with a very long name, number {i}" for i in range(count)]
+    labels = np.repeat(np.arange(count), 3)
+    predicted = np.where(np.arange(len(labels)) % 3, labels, (labels + 1) % count)
+    predicted[:3] = 1  # the largest confusion
+    for draw in (plots.plot_confusion, plots.plot_class_accuracy):
+        with Image.open(_saved(tmp_path / "a.png", draw, labels, predicted, names)) as picture:
+            assert max(picture.size) / 150 < 14.5
+        ax = draw(labels, predicted, names)
+        ax.figure.canvas.draw()
+        boxes = [text.get_window_extent() for text in ax.get_yticklabels()]
+        sides = sorted((box.y0, box.y1) for box in boxes)
+        assert all(upper[0] - lower[1] > -0.15 * (lower[1] - lower[0]) for lower, upper in zip(sides, sides[1:]))
+        if draw is plots.plot_confusion and count > 40:
+            assert not ax.texts
+            assert ax.figure.axes[1].texts[0].get_text().startswith("a class with a very lo… as a class with a very lo…"
+                                                                    ": 3 of 3\na class")
+
+
+def _saved(path, draw, *arguments):
+    plots.save_figure(path, draw, *arguments)
+    return path
 
 
 def test_confusion_refuses():
