@@ -1,5 +1,6 @@
 """Leave a network as a folder that other programs open: Paddle Inference, ONNX, PaddleX, and ``Predictor``."""
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -75,7 +76,7 @@ def export(model, out_dir, image_size=None, formats=FORMATS, class_names=None, *
         if "onnx" in formats:
             write_onnx(network.network, folder, network.image_size, len(network.mean))
         if calibration is not None:
-            _quantise(folder, network, calibration)
+            _quantise(folder, network, calibration, progress)
         _write_index(folder, network, formats, {})
         _compare(folder, network, formats)
         if validation is not None:
@@ -194,7 +195,7 @@ def _write_paddlex(network, folder):
     (folder / "inference.yml").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _quantise(folder, network, images):
+def _quantise(folder, network, images, progress):
     """int8 by NNCF's post-training quantisation, whose scales come from training images; for each engine a file."""
     if not is_installed("nncf"):
         raise ImportError("calibration needs the package nncf: pip install 'paddle_fasternet[deploy]', or leave "
@@ -202,8 +203,10 @@ def _quantise(folder, network, images):
     chosen = np.linspace(0, len(images) - 1, min(CALIBRATION_IMAGES, len(images))).astype(int)
     prepare = network.classifier.preprocess
     batches = [prepare.batch(images, [i])[0] for i in chosen]
-    for engine in ENGINES.values():
-        engine.quantise(folder, batches)
+    # NNCF's bars know no switch; they go to stdout
+    with contextlib.nullcontext() if progress else contextlib.redirect_stdout(io.StringIO()):
+        for engine in ENGINES.values():
+            engine.quantise(folder, batches)
 
 
 def _compare(folder, network, formats):

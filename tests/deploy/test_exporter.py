@@ -158,3 +158,10 @@ def test_int8_of_the_shipped_network_follows_fp32(tmp_path):
     for engine in ("openvino", "onnxruntime"):
         error = Predictor(tmp_path / "net", engine, "int8").logits(x) - expected
         assert np.linalg.norm(error) < 0.1 * np.linalg.norm(expected), engine
+
+
+def test_the_bars_of_nncf_obey_progress(tmp_path, capfd):
+    images = ImageSet(np.random.RandomState(0).randint(0, 256, (4, 3, 16, 16), np.uint8), [0] * 4, list("abcde"))
+    for progress in (True, False):
+        export(small(), tmp_path / str(progress), 16, formats=["onnx"], calibration=images, progress=progress)
+        assert bool(capfd.readouterr().out) == progress
