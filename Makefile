@@ -40,7 +40,7 @@ lint: $(VENV)/test.ready
 	$(VENV)/bin/ruff check .
 
 bench: $(VENV)/test.ready $(VENV)/interpretdl.ready
-	for name in data_pipeline train_step mixers inference operators explain; do \
+	for name in data_pipeline train_step side_effect mixers inference operators explain; do \
 	  $(VENV)/bin/python benchmarks/$$name.py $(BENCH) || exit 1; done
 
 clean:

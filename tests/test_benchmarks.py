@@ -20,6 +20,7 @@ SCRIPTS = {  # script: (its record, what it needs beside the package)
     "mixers": ("mixers_speed", ("openvino", "onnxruntime", "nncf")),
     "operators": ("operators", ()),
     "paddlex_agreement": ("paddlex", ("paddlex",)),
+    "side_effect": ("side_effect", ()),
     "train_step": ("train_step", ()),
 }
 HELPERS = {"child", "contenders", "report", "turns"}
