@@ -8,6 +8,8 @@ their patches are arguments; any activation and normalisation class; ``forward_f
 they are (the original's detection mode puts a normalisation behind each). Parameter names are the original's, which are
 PaddleClas's too.
 """
+import re
+
 import paddle
 from paddle import nn
 
@@ -283,11 +285,18 @@ def list_models():
     return list(VARIANTS)
 
 
+def plain_name(name):
+    """A variant's name without what timm puts around it: "timm/fasternet_t0.in1k" is "fasternet_t0"."""
+    if not isinstance(name, str):
+        return name
+    return re.sub(r"^(hf[-_]hub:)?timm/(?=fasternet_)|(?<=[a-z0-9])\.in1k$", "", name)
+
+
 def create_model(name, pretrained=False, num_classes=10, **kwargs):
     """Build one of the six variants by name.
 
     Args:
-        name: one of ``list_models()``.
+        name: one of ``list_models()``, also as timm tags it, "fasternet_t0.in1k".
         pretrained: True fetches PaddleClas's ImageNet-1k weights into Paddle's weight cache; "cifar10" takes those that
             this package ships for T0 at 32 x 32 pixels; a path reads a file. A head of another size starts fresh, and
             a line on stderr says so.
@@ -299,6 +308,7 @@ def create_model(name, pretrained=False, num_classes=10, **kwargs):
         ConnectionError: the weights cannot be fetched; the message says where to put them by hand.
         TypeError: an argument is unknown to ``FasterNet``.
     """
+    name = plain_name(name)
     check_choice("name", name, VARIANTS)
     shipped = shipped_arguments(name, pretrained)
     model = FasterNet(num_classes=num_classes, **{**VARIANTS[name], **shipped, **kwargs})

@@ -9,7 +9,14 @@ from networks import RECORDED
 from paddle import nn
 
 import paddle_fasternet
-from paddle_fasternet import FasterNet, FasterNetBlock, LabelSmoothingCrossEntropy, create_model, list_models
+from paddle_fasternet import (
+    FasterNet,
+    FasterNetBlock,
+    LabelSmoothingCrossEntropy,
+    TrainConfig,
+    create_model,
+    list_models,
+)
 from paddle_fasternet.benchmark import count_macs, count_parameters
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -58,6 +65,19 @@ def test_variants_build_with_ten_classes_and_are_what_create_model_builds():
         built = create_model(name, depths=(1, 1, 1, 1), embed_dim=8)
         for (key, a), (_, b) in zip(ours.state_dict().items(), built.state_dict().items()):
             np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["fasternet_t0.in1k", "timm/fasternet_t0.in1k", "hf-hub:timm/fasternet_t0.in1k"])
+def test_timms_names_are_understood(name):
+    shapes = {name: value.shape for name, value in create_model("fasternet_t0").state_dict().items()}
+    assert {name: value.shape for name, value in create_model(name).state_dict().items()} == shapes
+    assert TrainConfig(model=name).model == "fasternet_t0"
+
+
+@pytest.mark.parametrize("name", ["fasternet_t0.in22k", "run/fasternet_t0", "timm/resnet50.in1k", ".in1k"])
+def test_other_names_like_timms_are_refused(name):
+    with pytest.raises(ValueError, match="is not known"):
+        create_model(name)
 
 
 def test_stage_maps_have_strides_4_8_16_32():

@@ -12,7 +12,7 @@ from ..baselines import create_baseline, list_baselines
 from ..benchmark import compare_networks, count_macs, count_parameters, machine, measure_speed, network_table
 from ..data import Augment
 from ..deploy import EAGER, ENGINES
-from ..model import create_model, list_models
+from ..model import create_model, list_models, plain_name
 from ..operators import (
     ENGINES_OF_ANY_LAYER,
     OPERATORS,
@@ -65,6 +65,7 @@ def _benchmark(options):
     if options.run and options.model:
         raise ValueError(f"model={options.model!r} goes with a new model, run={options.run!r} has its own: give one")
     if options.model is not None:
+        options.model = plain_name(options.model)
         check_choice("model", options.model, list_models())
     if options.json:
         make_folder("json", Path(options.json).parent)
@@ -147,7 +148,7 @@ def _operators(options):
 
 def _names(argument, text, choices):
     """Names that stand in ``text``, joined by commas, each once."""
-    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    names = list(dict.fromkeys(plain_name(name.strip()) for name in text.split(",")))
     for name in names:
         check_choice(argument, name, choices)
     return names

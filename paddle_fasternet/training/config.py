@@ -7,7 +7,7 @@ from .._check import check_choice, check_number, check_sizes, check_type
 from ..data.augment import parse_augment
 from ..layers import ACTIVATIONS
 from ..mixers import KERNEL_SIZE, MIXERS, check_mixer
-from ..model import INITS, VARIANTS, create_model
+from ..model import INITS, VARIANTS, create_model, plain_name
 from .recipes import RECIPES
 
 AMP_MODES = ("auto", "off", "bfloat16", "float16")
@@ -173,6 +173,8 @@ def _checked(field, value):
     name, wanted = field.name, field.metadata
     if value is None and field.default is None:
         return None
+    if name == "model":
+        value = plain_name(value)
     if wanted["choices"] is not None:
         check_choice(name, value, wanted["choices"])
     elif wanted["kind"] is bool:

@@ -8,6 +8,7 @@ from paddle import nn
 
 from .._check import check_type
 from .._modes import dynamic
+from .arguments import read_arguments, strides_of
 from .names import to_ours
 from .read import read_nested, widen
 
@@ -25,6 +26,7 @@ class LoadReport:
         unexpected: weights in the file that the model lacks.
         mismatched: (name, what the file has, what the model has), shapes or types; the model's stay as they were.
         notes: remarks on what a load with strict=False gives.
+        arguments: {argument of ``FasterNet``: value} that the file's shapes ask for and the model was not built with.
     """
 
     path: str
@@ -35,6 +37,7 @@ class LoadReport:
     unexpected: list = field(default_factory=list)
     mismatched: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+    arguments: dict = field(default_factory=dict)
 
     def __repr__(self):
         wrong = len(self.missing) + len(self.unexpected) + len(self.mismatched)
@@ -52,14 +55,18 @@ class LoadReport:
                                      ("mismatched", mismatched)] if found]
 
     def complaint(self, way_out=None):
-        """Why the load is not exact, and the way out (None: that of ``load_weights``); "" if it is."""
+        """Why the load is not exact, and the way out (None: that of ``load_weights``); "" if it is.
+
+        With a ``way_out`` the head may differ, so that num_classes is none of the arguments to change.
+        """
         problems = self._problems(limit=4)
         if not problems and not self.notes:
             return ""
         total = len(self.loaded) + len(self.mismatched)
         lines = [f"{self.path} ({self.origin} names, {total + len(self.unexpected)} weights) does not fit the model "
                  f"({total + len(self.missing)} weights); nothing was changed."]
-        return "\n".join(lines + problems + self.notes + [way_out or self._way_out()])
+        return "\n".join(lines + problems + self.notes + [
+            " ".join(filter(None, [self._fitting("num_classes"), way_out])) if way_out else self._way_out()])
 
     def _way_out(self):
         names = [name for name, _, _ in self.mismatched]
@@ -70,9 +77,21 @@ class LoadReport:
             return f"Build the model with num_classes={classes}, or load with strict=False, which leaves the head out."
         if any(name.startswith(("norm0.", "norm2.", "norm4.", "norm6.")) for name in self.unexpected):
             return "This is a detection backbone, without a head: strict=False loads its stages."
-        if any(name.endswith(".layer_scale") for name in self.missing + self.unexpected):
-            return "Is layer_scale_init_value 0 in one and above 0 in the other? strict=False takes what fits."
-        return "Is it another variant, or another n_div, mlp_ratio or mixer? strict=False takes what fits."
+        return (f"{self._fitting() or 'Is it another variant, or another n_div, mlp_ratio or mixer?'} "
+                "strict=False takes what fits.")
+
+    def _fitting(self, *but):
+        """The sentence that names the arguments for which the file asks, without those in ``but``; "" for none."""
+        from .pretrained import PUBLISHED  # that module builds on this one
+        asked = {name: value for name, value in self.arguments.items() if name not in but}
+        width, depths = asked.get("embed_dim"), asked.get("depths")
+        variant = next((name for name, (_, *own) in PUBLISHED.items() if own == [width, depths]), None)
+        if variant:
+            asked = {name: value for name, value in asked.items() if name not in ("embed_dim", "depths")}
+        said = [variant] * bool(variant) + [
+            f"{name} {value}" if value == "above 0" else f"{name}={value:g}" if isinstance(value, float)
+            else f"{name}={value!r}" for name, value in asked.items()]
+        return f"Build the model with {', '.join(said)}: the file's shapes ask for it." if said else ""
 
 
 @dynamic
@@ -126,6 +145,7 @@ def match_weights(model, path, adapt=None):
     """
     origin, arrays, nest = _read_ours(path)
     report = LoadReport(os.fspath(path), origin, nest)
+    shapes = {name: tuple(map(int, array.shape)) for name, array in arrays.items()}
     values = []
     for name, parameter in model.state_dict().items():
         if name not in arrays:
@@ -142,11 +162,26 @@ def match_weights(model, path, adapt=None):
         values.append((parameter, paddle.to_tensor(np.ascontiguousarray(array)).astype(parameter.dtype)))
         report.loaded.append(name)
     report.unexpected = list(arrays)
+    report.arguments = {} if adapt else _asked(shapes, model)
     embeddings = getattr(model, "patch_embed", None)
     if origin == "notebook" and isinstance(getattr(embeddings, "act", None), nn.Identity):
         report.notes.append("The 2023 notebook's network has an activation behind its stem and merging layers: build "
                             "the model with embed_act=True, or its answers will differ.")
     return report, values
+
+
+def _asked(shapes, model):
+    """The arguments with which ``FasterNet`` has a file's shapes, as far as the model was built with others."""
+    strides = strides_of(model)
+    ours = read_arguments({name: tuple(value.shape) for name, value in model.state_dict().items()}, strides)
+    try:
+        theirs = read_arguments(shapes, strides)
+    except (IndexError, KeyError, ZeroDivisionError):  # shapes that no layer has
+        return {}
+    asked = {name: value for name, value in theirs.items() if name in ours and ours[name] != value}
+    if {"embed_dim", "depths"} & set(asked):  # together they are the variant
+        asked = {"embed_dim": theirs["embed_dim"], "depths": theirs["depths"], **asked}
+    return asked
 
 
 def apply_weights(values):

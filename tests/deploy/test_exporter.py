@@ -147,12 +147,13 @@ def test_a_killed_export_leaves_no_folder(tmp_path):
         Predictor(leftover)
 
 
-def test_int8_of_the_shipped_network_follows_fp32(tmp_path):
+def test_int8_of_the_shipped_network_follows_fp32_and_shows_no_bars(tmp_path, capsys):
     run = load_run(CIFAR10_RUN, "final")
     rough = np.random.RandomState(0).randint(0, 256, (200, 5, 5, 3), np.uint8)
     images = np.stack([Image.fromarray(image).resize((32, 32), Image.BICUBIC) for image in rough]).transpose(0, 3, 1, 2)
     export(run, tmp_path / "net", calibration=ImageSet(images, np.zeros(200, int), run.class_names, "made", "here"),
            progress=False)
+    assert capsys.readouterr() == ("", "")  # NNCF's bars obey progress
     x, _ = run.preprocess(images, None, None)
     expected = answer(run.model, x)
     for engine in ("openvino", "onnxruntime"):
