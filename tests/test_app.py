@@ -151,7 +151,7 @@ def test_without_gradio_the_error_says_what_to_install(monkeypatch, service):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--port", "70000"], "port=70000 must be"), (["--max-megabytes", "0"], "max_megabytes=0"),
+    (["--port", "70000"], "port=70000 must be"), (["--max-megabytes", "0"], "--max-megabytes=0"),
     (["--run", "nowhere"], "nowhere"), (["--run", "cifar", "--top", "0"], "top=0|cifar")])
 def test_wrong_options_are_named(arguments, message, capsys):
     assert main(["app", *arguments]) == 2

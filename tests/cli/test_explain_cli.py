@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddle_fasternet import cli
+from paddle_fasternet import ImageSet, Predictor, TrainConfig, app, cli, fit, load_run
 from paddle_fasternet.explain import Explanation
 from paddle_fasternet.weights import CIFAR10_RUN
 
@@ -69,3 +69,18 @@ def test_help_teaches(capsys):
         cli.main(["explain", "--help"])
     text = capsys.readouterr().out
     assert "--samples" in text and "lime, gradcam, smoothgrad, intgrad, or all" in text and "None" not in text
+
+
+def test_a_grey_network_is_explained(small_variant, tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 256, (16, 1, 64, 64), np.uint8)
+    grey = ImageSet(images, [0, 1] * 8, ("even", "odd"))
+    fit(TrainConfig(epochs=1, batch_size=8, patch_size=4, image_size=64), grey, grey, tmp_path / "grey", progress=False)
+    Image.fromarray(images[0, 0]).save("grey.png")
+    for method in ("lime", "all"):
+        assert cli.main(["explain", "grey.png", "--run", "grey", "--samples", "400", "--method", method]) == 0
+        with Image.open("explanation.png") as drawn:
+            assert drawn.width > 500
+    assert "grey.png: " in capsys.readouterr().out
+    assert cli.main(["predict", "grey.png", "picture.png", "--run", "grey", "--engine", "eager"]) == 0
+    service = app.Service(Predictor(load_run("grey"), "eager"), load_run("grey").model, samples=30)
+    assert service.explain("picture.png").width > 300
