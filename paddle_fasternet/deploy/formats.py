@@ -37,6 +37,8 @@ def write_paddle(network, folder, image_size, channels):
     layer = _WithProbabilities(network)
     layer.eval()
     spec = paddle.static.InputSpec([None, channels, image_size, image_size], "float32", "x")
+    layers = network.sublayers(include_self=True)
+    own = [one for one in layers if "forward" in vars(one)]
     try:
         # Paddle 3.3 never frees the Python stack that it takes down for each operator: 2.5 MB for a T0
         with _writing, mock.patch.object(traceback, "extract_stack", lambda *_, **__: traceback.StackSummary()):
@@ -46,6 +48,10 @@ def write_paddle(network, folder, image_size, channels):
         raise ValueError(f"the network cannot be written as Paddle's inference program: {odd or type(error).__name__}. "
                          "Make a layer with a forward of its own of what was replaced, or use engine='eager'"
                          ) from error
+    finally:  # Paddle 2.6 leaves its static forward on the layers, which would then pass for replaced ones
+        for one in layers:
+            if not any(one is other for other in own):
+                vars(one).pop("forward", None)
 
 
 def write_onnx(network, folder, image_size, channels):

@@ -31,8 +31,10 @@ def test_equal_draws_give_equal_pictures(images, text, size):
         draws = draw(host.strength, len(images), 32, 32, size, np.random.default_rng(seed))
         found = augment(DeviceImages(images)[np.arange(len(images))], draws, host.mean, host.std, size).numpy()
         difference = np.abs(found - expected)
-        # OpenCV rounds the positions of a rotation, so that a few pixels come from a neighbour
-        assert difference.mean() < 1e-5 and difference.max() < (0.1 if "rotate" in text else 1e-4)
+        if "rotate" in text:  # OpenCV 4 rounds the positions of a rotation to 1/32 pixel
+            assert difference.mean() < 5e-3 and np.quantile(difference, 0.99) < 0.1
+        else:
+            assert difference.mean() < 1e-5 and difference.max() < 1e-4
 
 
 def test_images_are_gathered_by_any_index(images):
