@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 NATIVE := $(wildcard paddle_fasternet/native/csrc/*.cpp paddle_fasternet/native/csrc/*/*)
 
-.PHONY: demo test notebooks notebooks-full interpretdl detection test-paddle26 lint bench clean
+.PHONY: demo test notebooks notebooks-full interpretdl detection test-device test-paddle26 lint bench clean
 
 demo: $(VENV)/demo.ready
 	OMP_NUM_THREADS=$$(nproc) $(VENV)/bin/paddle-fasternet demo --out work/demo
@@ -93,7 +93,7 @@ $(VENV)/interpretdl.ready: $(VENV)/demo.ready
 	touch $@
 
 $(VENV)/detection.ready: $(VENV)/demo.ready
-	$(VENV)/bin/pip install -q -e ".[detection]"
+	$(call EXTRAS,$(VENV),detection)
 	$(VENV)/bin/pip install -q --no-deps paddledet==2.6.0
 	touch $@
 
