@@ -10,7 +10,8 @@ template <class F> static inline void with_kernel(long kernel, F f) {
 
 // weights[channels][kernel][kernel] to [columns / LANES][kernel][kernel][LANES], zeros after the channels; flipped for
 // the transposed convolution.
-static inline void pack_depthwise(float *to, const float *weights, long channels, long columns, long kernel, bool flip) {
+static inline void pack_depthwise(float *to, const float *weights, long channels, long columns, long kernel,
+                                  bool flip) {
     const long positions = kernel * kernel;
     for (long c = 0; c < columns; c++)
         for (long k = 0; k < positions; k++)
@@ -67,8 +68,8 @@ static void depthwise(Matrix<V> to, Matrix<V> from, const float *weights, long k
     with_kernel(kernel, [&](auto size) {
         for (long y = y_begin; y < y_end; y++)
             for (long c = 0; c < columns; c += LANES)
-                depthwise_line<K, ADD, decltype(size)::value>(
-                    Matrix<V>{to.data + c, to.stride, to.part}, Matrix<V>{from.data + c, from.stride, from.part},
-                    weights + c * kernel * kernel, kernel, y, height, width);
+                depthwise_line<K, ADD, decltype(size)::value>(Matrix<V>{to.data + c, to.stride, to.part},
+                                                              Matrix<V>{from.data + c, from.stride, from.part},
+                                                              weights + c * kernel * kernel, kernel, y, height, width);
     });
 }

@@ -7,8 +7,7 @@ template <class V> static inline void copy_values(V *to, const V *from, long cou
 
 template <class V> static inline void copy_pixels(Matrix<V> to, Matrix<V> from, int parts, long pixels, long channels) {
     for (int p = 0; p < parts; p++)
-        for (long i = 0; i < pixels; i++)
-            copy_values(to.row(i) + p * to.part, from.row(i) + p * from.part, channels);
+        for (long i = 0; i < pixels; i++) copy_values(to.row(i) + p * to.part, from.row(i) + p * from.part, channels);
 }
 
 template <class V> static inline void clear(V *to, long part, int parts, long count) {
@@ -32,8 +31,11 @@ struct Position {
 struct Reach {
     long top, left, begin, end;
 
-    Reach(const Position &at, const PatchShape &p, long width) : top(at.y * p.step - p.overlap),
-            left(at.x * p.step - p.overlap), begin(left < 0 ? -left : 0), end(lesser(p.size(), width - left)) {}
+    Reach(const Position &at, const PatchShape &p, long width)
+        : top(at.y * p.step - p.overlap),
+          left(at.x * p.step - p.overlap),
+          begin(left < 0 ? -left : 0),
+          end(lesser(p.size(), width - left)) {}
 };
 
 // Patches of NHWC bytes, number `first` and those after it, in rows of `depth` values: columns in the order y, x,
@@ -86,8 +88,8 @@ static void gather_floats(Matrix<typename K::Value> to, const Images &images, lo
                 const bool within = image_y >= 0 && image_y < images.height;
                 const long begin = within ? reach.begin : size, end = within ? reach.end : size;
                 clear(row, to.part, K::parts, begin);
-                const float *from = images.floats +
-                    ((at.image * channels + c) * images.height + image_y) * images.width + reach.left;
+                const float *from =
+                    images.floats + ((at.image * channels + c) * images.height + image_y) * images.width + reach.left;
                 for (long x = begin; x < end; x += 16) {
                     if (from + x + 16 <= last) {
                         K::store16(row + x, to.part, from + x);
@@ -136,8 +138,8 @@ static V *gather_lines(V *to, long part, Matrix<V> map, int parts, long channels
                        long y_begin, long y_end) {
     for (long y = y_begin; y < y_end; y++) {
         if (y >= 0 && y < height)
-            copy_pixels(Matrix<V>{to, channels, part}, Matrix<V>{map.row(y * width), map.stride, map.part}, parts, width,
-                        channels);
+            copy_pixels(Matrix<V>{to, channels, part}, Matrix<V>{map.row(y * width), map.stride, map.part}, parts,
+                        width, channels);
         else clear(to, part, parts, width * channels);
         to += width * channels;
         clear(to, part, parts, border * channels);

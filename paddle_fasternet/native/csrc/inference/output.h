@@ -5,5 +5,5 @@ template <class V> struct Output {
     long columns;       // with `places` and `floats`: only so many columns are written
     bool add;           // the sums are added to what is there
     int act;
-    float *floats;      // instead of rows: float rows of `columns` values
+    float *floats;  // instead of rows: float rows of `columns` values
 };

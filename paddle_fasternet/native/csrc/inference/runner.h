@@ -41,8 +41,13 @@ template <class K> class Runner : public Engine {
     }
 
 public:
-    explicit Runner(const Network &net) : stage_count(net.stage_count), act(net.act),
-            embed_act(net.embed_act), channels(net.channels), features(net.features), classes(net.classes) {
+    explicit Runner(const Network &net)
+        : stage_count(net.stage_count),
+          act(net.act),
+          embed_act(net.embed_act),
+          channels(net.channels),
+          features(net.features),
+          classes(net.classes) {
         for (int i = 0; i < stage_count; i++) {
             const Stage &from = net.stages[i];
             StageWeights<K> &s = stages[i];
@@ -124,7 +129,10 @@ private:
         long begin, end, first_panel, last_panel;
 
         Part(const Team &team, long rows, const Rhs<V> &w)
-            : begin(0), end(rows), first_panel(0), last_panel(w.panels()) {
+            : begin(0),
+              end(rows),
+              first_panel(0),
+              last_panel(w.panels()) {
             if (by_columns(team, rows, w)) team.share(w.panels(), 2, first_panel, last_panel);
             else team.share(rows, K::MR, begin, end);
         }
@@ -161,8 +169,7 @@ private:
             if (images.bytes)
                 gather_bytes<K>(to, images, channels, patches, row, rows, map.height, map.width, w.depth,
                                 outside.data());
-            else
-                gather_floats<K>(to, images, channels, patches, row, rows, map.height, map.width, w.depth);
+            else gather_floats<K>(to, images, channels, patches, row, rows, map.height, map.width, w.depth);
         });
     }
 
@@ -285,9 +292,9 @@ private:
             Part part(team, rows, w);
             const Lhs<V> own{run.start + part.begin * run.stride, run.stride, run.length, run.part};
             const Matrix<V> target{to.row(part.begin), to.stride, to.part};
-            K::multiply(&own, 1, w, part.end - part.begin, part.first_panel, part.last_panel,
-                        Output<V>{target, nullptr, columns, false, act,
-                                  floats ? floats + part.begin * columns : nullptr});
+            K::multiply(
+                &own, 1, w, part.end - part.begin, part.first_panel, part.last_panel,
+                Output<V>{target, nullptr, columns, false, act, floats ? floats + part.begin * columns : nullptr});
             team.wait();
         };
         product(first, feature, between, features, act, classes ? nullptr : answers);

@@ -43,8 +43,8 @@ template <int PARTS> struct TileKernel {
     static void write(V *to, long part, vec evens, vec odds, __mmask32 mask = 0xffffffff) {
         if (PARTS == 1) {  // rounded to the nearest, halves upwards
             const __m512i half = _mm512_set1_epi32(0x8000);
-            _mm512_mask_storeu_epi16(to, mask,
-                                     join(_mm512_add_epi32((__m512i)evens, half), _mm512_add_epi32((__m512i)odds, half)));
+            _mm512_mask_storeu_epi16(
+                to, mask, join(_mm512_add_epi32((__m512i)evens, half), _mm512_add_epi32((__m512i)odds, half)));
             return;
         }
         for (int p = 0; p < PARTS; p++) {
@@ -328,8 +328,10 @@ template <int PARTS> struct TileKernel {
                             for (long at = row; at < row + block && at < rows; at += 32)
                                 rows - at > 16 ? sums(Wide<2>{}, at, 32) : sums(Wide<1>{}, at, 32);
                         } else {
-                            left > 48 ? sums(Narrow<4>{}, row, 64) : left > 32 ? sums(Narrow<3>{}, row, 64)
-                            : left > 16 ? sums(Narrow<2>{}, row, 64) : sums(Narrow<1>{}, row, 64);
+                            left > 48   ? sums(Narrow<4>{}, row, 64)
+                            : left > 32 ? sums(Narrow<3>{}, row, 64)
+                            : left > 16 ? sums(Narrow<2>{}, row, 64)
+                                        : sums(Narrow<1>{}, row, 64);
                         }
                     }
         finish.until(64);
@@ -340,7 +342,7 @@ template <int PARTS> struct TileKernel {
                          const Output<V> &out) {
         assert(w.depth % step == 0 && w.columns % 16 == 0 && end <= w.panels() && count <= MAX_KERNEL);
         if (out.floats)
-            out.act == NONE ? multiply_as<NONE, false, false, true>(runs, count, w, rows, begin, end, out)
+            out.act == NONE   ? multiply_as<NONE, false, false, true>(runs, count, w, rows, begin, end, out)
             : out.act == RELU ? multiply_as<RELU, false, false, true>(runs, count, w, rows, begin, end, out)
                               : multiply_as<GELU, false, false, true>(runs, count, w, rows, begin, end, out);
         else if (out.places) multiply_as<NONE, false, true, false>(runs, count, w, rows, begin, end, out);

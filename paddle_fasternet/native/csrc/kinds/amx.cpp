@@ -35,7 +35,7 @@ namespace training {
 
 using namespace amx_code;
 extern const Kind bf16_amx = {"bf16-amx", has_amx, inference::new_engine<inference::TileKernel<1>>,
-                       training::new_pass<training::TileKernel>, training::new_muon<training::TileKernel>};
+                              training::new_pass<training::TileKernel>, training::new_muon<training::TileKernel>};
 extern const Kind fp32_amx = {"fp32-amx", has_amx, inference::new_engine<inference::TileKernel<3>>, nullptr, nullptr};
 }  // namespace fasternet
 #endif

@@ -19,8 +19,8 @@ protected:
         Norm norm;
     };
     struct Stage {
-        long height, width, rows;         // of an image, and in all
-        long stride;                      // of rows: channels, rounded up
+        long height, width, rows;  // of an image, and in all
+        long stride;               // of rows: channels, rounded up
         Patches patches;
         Buffer<V> embedded, output, gradient;
         Rhs<V> embed, embed_back;
@@ -42,7 +42,7 @@ protected:
     std::vector<Stage> stages;
     std::vector<Own> own;
     Buffer<V> d_hidden, d_mixed;
-    Buffer<float> factors;  // of rows: stochastic depth
+    Buffer<float> factors;          // of rows: stochastic depth
     std::atomic<int> next_task{0};  // of packing weights
     Barrier barrier;
 
@@ -62,7 +62,9 @@ protected:
         long chunk = 0, patches = 0, halo = 0, dense = 0, forms = 0, sums = 0, channels = 0;  // the most of each
         long hidden_all = 0, mixed_all = 0, rows_all = 0, places = 0;
         long height = images.height, width = images.width, before = network.channels;
-        auto most = [](long &a, long b) { if (b > a) a = b; };
+        auto most = [](long &a, long b) {
+            if (b > a) a = b;
+        };
         auto right = [&](Rhs<V> &w, long depth, long columns) {
             w.depth = depth, w.columns = columns;
             w.data.grow(depth * columns + SLACK);

@@ -4,11 +4,11 @@ template <class A> class Mixing : public Memory<A> {
     using Base = Memory<A>;
 
 protected:
+    using Base::batch, Base::d_mixed, Base::own, Base::up;
     using typename Base::Block;
     using typename Base::Own;
     using typename Base::Stage;
     using typename Base::V;
-    using Base::batch, Base::d_mixed, Base::own, Base::up;
 
     struct Share {
         long image, images;  // this thread's

@@ -35,11 +35,14 @@ public:
             product(x.data(), n, m, left, [&](long, long, vec sum) { return sum; }, square.data(), m);
             left.depth = m;
             A::pack(left, square.data());
-            product(square.data(), m, m, left, [&](long r, long j, vec sum) {
-                vec v = A::load(square.data() + r * m + j) * k.b + sum * k.c;
-                if (r >= j && r < j + LANES) v[r - j] += k.a;
-                return v;
-            }, polynomial.data(), m);
+            product(
+                square.data(), m, m, left,
+                [&](long r, long j, vec sum) {
+                    vec v = A::load(square.data() + r * m + j) * k.b + sum * k.c;
+                    if (r >= j && r < j + LANES) v[r - j] += k.a;
+                    return v;
+                },
+                polynomial.data(), m);
             A::pack(right, x.data());
             product(polynomial.data(), m, m, right, [&](long, long, vec sum) { return sum; }, x.data(), n);
         }
@@ -72,13 +75,12 @@ private:
     template <class F>
     static void product(const V *from, long stride, long rows, const Rhs<V> &w, F finish, V *to, long to_stride) {
         const Lhs<V> lhs{from, stride, stride};
-        A::multiply(&lhs, 1, rows, w,
-                    [&](long row, long count, long column, long columns, const float *sums) {
-                        for (long r = 0; r < count; r++)
-                            for (long j = 0; j < columns; j += LANES)
-                                A::store(to + (row + r) * to_stride + column + j,
-                                         finish(row + r, column + j, load(sums + r * A::NR + j)));
-                    });
+        A::multiply(&lhs, 1, rows, w, [&](long row, long count, long column, long columns, const float *sums) {
+            for (long r = 0; r < count; r++)
+                for (long j = 0; j < columns; j += LANES)
+                    A::store(to + (row + r) * to_stride + column + j,
+                             finish(row + r, column + j, load(sums + r * A::NR + j)));
+        });
     }
 };
 

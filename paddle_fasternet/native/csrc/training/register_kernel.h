@@ -46,7 +46,7 @@ template <class A, int MR, int VECTORS> struct RegisterKernel : Registers<A, MR,
             for (long j = 0; j < n; j += 16) {
                 const long panel = j / NR * NR, columns = lesser(NR, n - panel);
                 A::interleave(vs + (panel * steps + s * columns + j - panel) * step, v + row * v_stride + j, v_stride,
-                        rows - row);
+                              rows - row);
             }
         }
         for (long i = 0; i < m; i += MR)

@@ -11,7 +11,7 @@ struct TileKernel : OnePart<Bfloat16> {
 
     // Rows of 32 values, the first and the second of a pair, to 32 pairs.
     static void interleave(__m512i first, __m512i second, V *left, V *right) {
-        alignas(64) static const uint16_t LOW[32] = {0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
+        alignas(64) static const uint16_t LOW[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
                                                      8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
         const __m512i low = _mm512_load_si512(LOW), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
         _mm512_storeu_si512(left, _mm512_permutex2var_epi16(first, low, second));
@@ -75,7 +75,10 @@ struct TileKernel : OnePart<Bfloat16> {
         for (long row = 0; row < rows; row += 32) {
             const V *b = w.data.data();
             for (long column = 0; column < w.columns; column += 32) {
-                _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+                _tile_zero(0);
+                _tile_zero(1);
+                _tile_zero(2);
+                _tile_zero(3);
                 for (int run = 0; run < count; run++) {
                     const long stride = runs[run].stride, bytes = stride * sizeof(V);
                     const V *from = runs[run].start + row * stride;
@@ -129,10 +132,15 @@ struct TileKernel : OnePart<Bfloat16> {
             for (long j = 0; j < n; j += 32) {
                 float *to = sums + i * n + j, *below = to + 16 * n;
                 if (first) {
-                    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+                    _tile_zero(0);
+                    _tile_zero(1);
+                    _tile_zero(2);
+                    _tile_zero(3);
                 } else {
-                    _tile_loadd(0, to, bytes); _tile_loadd(1, to + 16, bytes);
-                    _tile_loadd(2, below, bytes); _tile_loadd(3, below + 16, bytes);
+                    _tile_loadd(0, to, bytes);
+                    _tile_loadd(1, to + 16, bytes);
+                    _tile_loadd(2, below, bytes);
+                    _tile_loadd(3, below + 16, bytes);
                 }
                 const V *a = us + i / 16 * steps * tile, *b = vs + j / 16 * steps * tile;
                 for (long s = 0; s < steps; s++, a += tile, b += tile) {
@@ -145,8 +153,10 @@ struct TileKernel : OnePart<Bfloat16> {
                     _tile_dpbf16ps(2, 5, 6);
                     _tile_dpbf16ps(3, 5, 7);
                 }
-                _tile_stored(0, to, bytes); _tile_stored(1, to + 16, bytes);
-                _tile_stored(2, below, bytes); _tile_stored(3, below + 16, bytes);
+                _tile_stored(0, to, bytes);
+                _tile_stored(1, to + 16, bytes);
+                _tile_stored(2, below, bytes);
+                _tile_stored(3, below + 16, bytes);
             }
     }
 };

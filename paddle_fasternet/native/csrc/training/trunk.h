@@ -8,14 +8,14 @@
 
 template <class A> class Trunk : public Mixing<A> {
     using Base = Mixing<A>;
+    using Base::barrier, Base::batch, Base::d_hidden, Base::d_mixed, Base::factors, Base::net, Base::own, Base::stages;
+    using Base::chunk_rows, Base::clear_sums, Base::mix, Base::mix_backward, Base::reduce, Base::share, Base::up;
+    using Base::clear_unused;
     using typename Base::Block;
     using typename Base::Own;
     using typename Base::Share;
     using typename Base::Stage;
     using typename Base::V;
-    using Base::barrier, Base::batch, Base::d_hidden, Base::d_mixed, Base::factors, Base::net, Base::own, Base::stages;
-    using Base::chunk_rows, Base::clear_sums, Base::mix, Base::mix_backward, Base::reduce, Base::share, Base::up;
-    using Base::clear_unused;
 
     // A product's result goes to `to`. Its columns' sums and sums of squares go to the thread's, less the value of the
     // thread's first row (where `begins`): avoids cancellation where the variance is small
@@ -68,7 +68,7 @@ template <class A> class Trunk : public Mixing<A> {
             V *to = s.embedded.data() + row * s.stride;
             gather(o.patches.data(), i, row, rows);
             multiply({o.patches.data(), s.patches.stride, s.patches.stride}, rows, s.embed,
-                        storing(to, s.stride, o, row == begin), {to, s.stride});
+                     storing(to, s.stride, o, row == begin), {to, s.stride});
         }
         o.rows = end - begin;
         finish_statistics(team, own, *net, t.norm, s.norm, t.dim, s.stride);
@@ -101,7 +101,7 @@ template <class A> class Trunk : public Mixing<A> {
         for (long row = begin; row < end; row += piece) {
             V *to = d.hidden.data() + row * hidden;
             multiply({mixed + row * s.stride, s.stride, s.stride}, lesser(piece, end - row), d.first,
-                        storing(to, hidden, o, row == begin), {to, hidden});
+                     storing(to, hidden, o, row == begin), {to, hidden});
         }
         o.rows = end - begin;
         finish_statistics(team, own, *net, b.norm, d.norm, b.hidden, hidden);
@@ -112,23 +112,23 @@ template <class A> class Trunk : public Mixing<A> {
             V *out = s.input(j + 1) + row * s.stride;
             const V *in = d.input.data() + row * s.stride, *kept = d.narrow.data() + row * narrow;
             multiply({o.chunk.data(), hidden, hidden}, rows, d.second,
-                        [&](long r0, long count, long column, long columns, const float *sums) {
-                            for (long c = column; c < column + columns; c += LANES) {
-                                // of the channels that PConv overwrote, the kept ones are added
-                                const vec own_share = partial ? from_channel(b.dim_conv - c) : splat(1.f);
-                                const bool both = partial && c < b.dim_conv;
-                                const vec kept_share = splat(1.f) - own_share;
-                                const float *from = sums + c - column;
-                                for (long r = r0; r < r0 + count; r++, from += A::NR) {
-                                    vec v = load(from);
-                                    if (factor) v *= factor[row + r];
-                                    vec x = A::load(in + r * s.stride + c);
-                                    if (both) x = x * own_share + A::load(kept + r * narrow + c) * kept_share;
-                                    A::store(out + r * s.stride + c, v + x);
-                                }
-                            }
-                        },
-                        {in, s.stride}, {out, s.stride});
+                     [&](long r0, long count, long column, long columns, const float *sums) {
+                         for (long c = column; c < column + columns; c += LANES) {
+                             // of the channels that PConv overwrote, the kept ones are added
+                             const vec own_share = partial ? from_channel(b.dim_conv - c) : splat(1.f);
+                             const bool both = partial && c < b.dim_conv;
+                             const vec kept_share = splat(1.f) - own_share;
+                             const float *from = sums + c - column;
+                             for (long r = r0; r < r0 + count; r++, from += A::NR) {
+                                 vec v = load(from);
+                                 if (factor) v *= factor[row + r];
+                                 vec x = A::load(in + r * s.stride + c);
+                                 if (both) x = x * own_share + A::load(kept + r * narrow + c) * kept_share;
+                                 A::store(out + r * s.stride + c, v + x);
+                             }
+                         }
+                     },
+                     {in, s.stride}, {out, s.stride});
         }
     }
     template <int ACT> void block_backward(const Team &team, int i, int j, int &turn) {
@@ -153,26 +153,26 @@ template <class A> class Trunk : public Mixing<A> {
             V *values = o.chunk.data(), *dz = d_hidden.data() + row * hidden;
             const V *before = d.hidden.data() + row * hidden;
             multiply({gradient + row * s.stride, s.stride, s.stride}, rows, d.second_back,
-                        [&](long r0, long count, long column, long columns, const float *sums) {
-                            for (long c = column; c < column + columns; c += LANES) {
-                                const vec scale = load(d.norm.scale.data() + c), shift = load(d.norm.shift.data() + c);
-                                const vec mean = load(d.norm.mean.data() + c);
-                                vec sum{}, product{};
-                                const float *from = sums + c - column;
-                                for (long r = r0; r < r0 + count; r++, from += A::NR) {
-                                    vec g = load(from), value, slope;
-                                    const vec x = A::load(before + r * hidden + c);
-                                    activate<A>(x * scale + shift, ACT, value, slope);
-                                    if (factor) g *= factor[row + r], value *= factor[row + r];
-                                    g *= slope;
-                                    A::store(values + r * hidden + c, value);
-                                    A::store(dz + r * hidden + c, g);
-                                    sum += g, product += g * (x - mean);
-                                }
-                                add(o.first.data() + c, sum), add(o.second.data() + c, product);
-                            }
-                        },
-                        {before, hidden}, {dz, hidden});
+                     [&](long r0, long count, long column, long columns, const float *sums) {
+                         for (long c = column; c < column + columns; c += LANES) {
+                             const vec scale = load(d.norm.scale.data() + c), shift = load(d.norm.shift.data() + c);
+                             const vec mean = load(d.norm.mean.data() + c);
+                             vec sum{}, product{};
+                             const float *from = sums + c - column;
+                             for (long r = r0; r < r0 + count; r++, from += A::NR) {
+                                 vec g = load(from), value, slope;
+                                 const vec x = A::load(before + r * hidden + c);
+                                 activate<A>(x * scale + shift, ACT, value, slope);
+                                 if (factor) g *= factor[row + r], value *= factor[row + r];
+                                 g *= slope;
+                                 A::store(values + r * hidden + c, value);
+                                 A::store(dz + r * hidden + c, g);
+                                 sum += g, product += g * (x - mean);
+                             }
+                             add(o.first.data() + c, sum), add(o.second.data() + c, product);
+                         }
+                     },
+                     {before, hidden}, {dz, hidden});
             A::accumulate(gradient + row * s.stride, s.stride, s.stride, values, hidden, hidden, rows,
                           o.sums[turn].data(), row == begin, o.forms);
         }
@@ -192,21 +192,21 @@ template <class A> class Trunk : public Mixing<A> {
             const long mixed_columns = b.mixer == MIXER_NONE ? 0 : mixed_stride;
             V *d_mix = d_mixed.data() + row * mixed_stride;
             multiply({dh, hidden, hidden}, rows, d.first_back,
-                        [&](long r0, long count, long column, long columns, const float *sums) {
-                            for (long c = column; c < column + columns; c += LANES) {
-                                const bool to_mixer = c < mixed_columns;
-                                const bool passes = b.mixer == MIXER_NONE || (partial && c + LANES > b.dim_conv);
-                                const vec through = partial ? from_channel(b.dim_conv - c) : splat(1.f);
-                                const float *from = sums + c - column;
-                                for (long r = r0; r < r0 + count; r++, from += A::NR) {
-                                    const vec v = load(from);
-                                    if (to_mixer) A::store(d_mix + r * mixed_stride + c, v);
-                                    V *place = out + r * s.stride + c;
-                                    if (passes) A::store(place, A::load(place) + v * through);
-                                }
-                            }
-                        },
-                        {out, s.stride});
+                     [&](long r0, long count, long column, long columns, const float *sums) {
+                         for (long c = column; c < column + columns; c += LANES) {
+                             const bool to_mixer = c < mixed_columns;
+                             const bool passes = b.mixer == MIXER_NONE || (partial && c + LANES > b.dim_conv);
+                             const vec through = partial ? from_channel(b.dim_conv - c) : splat(1.f);
+                             const float *from = sums + c - column;
+                             for (long r = r0; r < r0 + count; r++, from += A::NR) {
+                                 const vec v = load(from);
+                                 if (to_mixer) A::store(d_mix + r * mixed_stride + c, v);
+                                 V *place = out + r * s.stride + c;
+                                 if (passes) A::store(place, A::load(place) + v * through);
+                             }
+                         }
+                     },
+                     {out, s.stride});
             A::accumulate(mixed + row * s.stride, s.stride, s.stride, dh, hidden, hidden, rows, o.sums[turn].data(),
                           row == begin, o.forms);
         }
@@ -271,12 +271,12 @@ template <class A> class Trunk : public Mixing<A> {
             if (i == 0) continue;
             V *patches = o.patches.data();
             multiply({o.chunk.data(), s.stride, s.stride}, rows, s.embed_back,
-                        [&](long r0, long count, long column, long columns, const float *sums) {
-                            for (long r = 0; r < count; r++)
-                                for (long j = 0; j < columns; j += LANES)
-                                    A::store(patches + (r0 + r) * s.patches.stride + column + j,
-                                             load(sums + r * A::NR + j));
-                        });
+                     [&](long r0, long count, long column, long columns, const float *sums) {
+                         for (long r = 0; r < count; r++)
+                             for (long j = 0; j < columns; j += LANES)
+                                 A::store(patches + (r0 + r) * s.patches.stride + column + j,
+                                          load(sums + r * A::NR + j));
+                     });
             scatter_map<A>(patches, s.patches, stages[i - 1].map(stages[i - 1].gradient), row, rows);
         }
         const long patch = t.patches.size() * t.patches.size(), channels = s.patches.channels, depth = s.patches.depth;
@@ -310,13 +310,12 @@ public:
             for (int i = 0; i < network.stage_count; i++) {
                 embed(team, i);
                 for (int j = 0; j < network.stages[i].depth; j++)
-                    with_activation(network.act, [&](auto act) {
-                        this->template block_forward<decltype(act)::value>(team, i, j);
-                    });
+                    with_activation(network.act,
+                                    [&](auto act) { this->template block_forward<decltype(act)::value>(team, i, j); });
                 if (!maps[i]) continue;
                 each_image(team, i, [&](const Stage &s, long image, long area, long dim) {
-                    to_planes<A>(maps[i] + image * dim * area, s.output.data() + image * area * s.stride, s.stride, area,
-                                 dim);
+                    to_planes<A>(maps[i] + image * dim * area, s.output.data() + image * area * s.stride, s.stride,
+                                 area, dim);
                 });
             }
         });
@@ -337,9 +336,8 @@ public:
                     with_activation(network.act, [&](auto act) {
                         this->template block_backward<decltype(act)::value>(team, i, j, turn);
                     });
-                with_activation(network.embed_act, [&](auto act) {
-                    this->template embed_backward<decltype(act)::value>(team, i, turn);
-                });
+                with_activation(network.embed_act,
+                                [&](auto act) { this->template embed_backward<decltype(act)::value>(team, i, turn); });
             }
         });
     }
