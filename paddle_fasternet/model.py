@@ -13,6 +13,7 @@ import re
 import paddle
 from paddle import nn
 
+from . import _pickling  # noqa: F401
 from ._check import check_choice, check_number, check_sizes, check_type
 from ._modes import check_dynamic
 from .layers import DropPath

@@ -5,7 +5,9 @@ import sys
 import warnings
 
 import paddle
+from PIL import ImageFile
 
+_TRUNCATED = ImageFile.LOAD_TRUNCATED_IMAGES
 try:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # it tells of every tracker that it cannot load, in warnings and on stdout
@@ -16,6 +18,8 @@ except ImportError as error:
         f"paddle_fasternet.detection needs PaddleDetection and pycocotools ({error}). Install them with: pip install "
         "--no-deps paddledet==2.6.0, then pip install 'paddle_fasternet[detection]'; or put a clone of PaddleDetection "
         "on PYTHONPATH instead of the first") from error
+finally:  # PaddleDetection lets Pillow read cut pictures without a word, in the whole process
+    ImageFile.LOAD_TRUNCATED_IMAGES = _TRUNCATED
 
 __all__ = ["ppdet"]
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from .._files import replacing
 from ..data.images import read_picture
+from ..plots.fonts import fit_fonts
 from ..plots.style import INK, RIGHT, TRAIN, VAL, WRONG, drawing, new_figure, plain
 from .score import match
 
@@ -12,7 +13,6 @@ MISSED = "#E6A100"
 COLOURS = ("#D62728", "#1F77B4", "#2CA02C", "#9467BD", "#FF7F0E", "#17BECF", "#8C564B", "#E377C2")  # of the classes
 
 
-@drawing
 def plot_boxes(detector, boxes, indices=(0, 1, 2, 3), threshold=None, columns=2, figure=None):
     """Pictures of a ``BoxSet`` with what a detector finds: found in green, false in red, missed in yellow, dashed.
 
@@ -47,6 +47,7 @@ def plot_boxes(detector, boxes, indices=(0, 1, 2, 3), threshold=None, columns=2,
         totals += [right.sum(), (~right).sum(), (~seen & ~boxes.ignored[index]).sum()]
         ax.set_title(f"{boxes.files[index].name}: {right.sum()} found, {(~right).sum()} false, {(~seen).sum()} missed",
                      fontsize=9, color=INK)
+    fit_fonts(ax.figure)
     return None if detector is None else tuple(int(value) for value in totals)
 
 

@@ -34,7 +34,7 @@ def build_optimizer(model, config):
     others = [parameter for parameter in model.parameters() if parameter.name not in chosen]
     decayed = {parameter.name for parameter in others if parameter.ndim > 1}  # all the rest are vectors
     adamw = paddle.optimizer.AdamW(
-        learning_rate=config.lr, parameters=others, weight_decay=config.weight_decay,
+        learning_rate=config.lr, parameters=others, weight_decay=float(config.weight_decay),
         apply_decay_param_fun=lambda name: name in decayed,
         grad_clip=paddle.nn.ClipGradByGlobalNorm(config.clip_grad) if config.clip_grad else None)
     return Muon(matrices, adamw, config.weight_decay, model.kernels) if matrices else adamw

@@ -161,8 +161,12 @@ def test_a_network_with_native_kernels_is_pickled():
 
 def test_spawned_workers_take_a_predictor(folder):
     predictor, images = Predictor(folder, "onnxruntime"), pictures(4)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    pool = multiprocessing.get_context("spawn").Pool(1)
+    try:
         np.testing.assert_allclose(pool.apply_async(predictor, [images]).get(100), predictor(images), atol=1e-6)
+    finally:
+        pool.close()  # not terminate: Paddle's handler of SIGTERM allocates memory, and can wait for itself for ever
+        pool.join()
 
 
 def test_a_worker_evaluates(folder, model):

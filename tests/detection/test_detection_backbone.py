@@ -148,3 +148,8 @@ def test_a_script_of_paddledetection_knows_fasternet(tmp_path):
     assert result.stdout == "FasterNet 3 ['-c', 'a.yml']\n", result.stderr
     with pytest.raises(SystemExit, match="usage: python -m paddle_fasternet.detection SCRIPT"):
         main([str(tmp_path / "none.py")])
+
+
+def test_cut_pictures_stay_unreadable_beside_paddledetection():
+    from PIL import ImageFile
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False

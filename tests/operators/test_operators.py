@@ -449,14 +449,14 @@ def test_command_benchmark_against(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["operators", "--engines", "egaer"], "engines='egaer' is not known; did you mean 'eager'"),
     (["operators", "--engines", "eager", "--repeats", "0"], "repeats=0"),
-    (["operators", "--batch-size", "0"], "batch_size=0"),
+    (["operators", "--batch-size", "0"], "--batch-size=0"),
     (["operators", "--operators", "conv,dwcnv"], "operators='dwcnv' is not known; did you mean 'dwconv'"),
     (["operators", "--engines", "onnxruntime"], "engines='onnxruntime' is not known; choose from: eager, paddle"),
-    (["operators", "--n-div", "5"], "c=96 cannot be split into n_div=5"),
+    (["operators", "--n-div", "5"], "c=96 cannot be split into --n-div=5"),
     (["benchmark", "--against", "resnet5"], "against='resnet5' is not known; did you mean 'resnet50'"),
     (["benchmark", "--against", ""], "against='' is not known"),
     (["benchmark", "--against", "resnet50", "--engine", "tensorrt"], "engine='tensorrt' is not known"),
-    (["benchmark", "--against", "resnet50", "--run", "work/run"], "not with run='work/run'"),
+    (["benchmark", "--against", "resnet50", "--run", "work/run"], "not with --run='work/run'"),
     (["benchmark", "--against", "mobilevit_xxs", "--image-size", "96"], "takes multiples of 64"),
     (["benchmark", "--engine", "eager"], "engine='eager' goes with --against NAMES")])
 def test_commands_refuse(arguments, message, tmp_path, monkeypatch, capsys):

@@ -355,7 +355,7 @@ def test_the_command_line_resumes(tmp_path, monkeypatch, capsys, at_step):
     assert cli.main([*command, "--out", "run"]) == 0
     assert result(tmp_path / "run") == result(tmp_path / "whole")
     assert cli.main([*command, "--overwrite", "--out", "run"]) == 2
-    assert "overwrite=True and resume=True contradict each other" in capsys.readouterr().err
+    assert "--overwrite and --resume contradict each other" in capsys.readouterr().err
 
 
 @contextlib.contextmanager

@@ -124,6 +124,12 @@ def on_cpu():
 
 
 _running, _watching = weakref.WeakSet(), []
+_imported_in = os.getpid()
+
+
+def in_forked_child():
+    """Whether this process was forked after Paddle was imported: the threads of its OpenMP library are not there."""
+    return os.getpid() != _imported_in
 
 
 def watch_forks(run, before=None):

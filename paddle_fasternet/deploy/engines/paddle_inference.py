@@ -3,7 +3,7 @@ import paddle
 
 from ...native import cpu
 from ..formats import PADDLE_FILES, write_paddle
-from .base import Engine, on_cpu, watch_forks
+from .base import Engine, in_forked_child, on_cpu, watch_forks
 
 
 class PaddleInference(Engine):
@@ -45,6 +45,9 @@ class Program:
             config.enable_use_gpu(256, int(paddle.get_device().split(":")[1]))
         else:
             config.disable_gpu()
+            if in_forked_child():  # Paddle's OpenMP library may wait for ever for threads that only the parent has
+                threads = 1
+                paddle.base.core.set_num_threads(threads)
             config.set_cpu_math_library_num_threads(threads)
             if not optimised:
                 getattr(config, "disable_mkldnn", lambda: None)()  # Paddle 2.6 leaves it off by itself

@@ -128,6 +128,7 @@ void Pool::after_fork() { registry().mutex.unlock(); }
 // both are left behind.
 void Pool::in_child() {
     registry().mutex.unlock();
+    openmp = {};  // its threads are not there either, and an old OpenMP library would wait for them
     for (Pool *pool = registry().first; pool; pool = pool->next) {
         new (&pool->mutex) std::mutex;
         pool->workers = nullptr;
