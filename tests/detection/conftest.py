@@ -1,6 +1,11 @@
 """What the tests of detection share: a folder of drawn pictures, a training batch."""
+import contextlib
+
 import numpy as np
 import pytest
+
+with contextlib.suppress(ImportError):  # before any test imports ppdet itself: it keeps Pillow's settings as they are
+    import paddle_fasternet.detection  # noqa: F401
 
 SIZE = 128, 96
 
