@@ -43,7 +43,7 @@ def step(**settings):
     model.train()
     processes = Processes()
     dtype = _choose_kernels(model, config, processes)
-    step, _ = _make_step(model, build_optimizer(model, config), config, processes, dtype)
+    step, _ = _make_step(model, model, build_optimizer(model, config), config, processes, dtype)
     images = paddle.to_tensor(np.random.RandomState(0).rand(batch, 3, size, size).astype(np.float32))
     labels = paddle.arange(batch) % CLASSES
     return lambda: float(step(images, labels)[0])
