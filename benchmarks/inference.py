@@ -30,9 +30,9 @@ from contenders import (
 from turns import THREADS, Contender, Record, chosen, in_turn, options, prepare
 
 from paddle_fasternet import evaluate, list_models, load_dataset, load_run, plots
+from paddle_fasternet._files import file_digest
 from paddle_fasternet.benchmark import count_macs
 from paddle_fasternet.deploy import ENGINES, PRECISIONS, Predictor, export, offered
-from paddle_fasternet.deploy.files import sha256
 from paddle_fasternet.weights import CIFAR10_RUN
 
 CLASSES = 1000
@@ -84,7 +84,7 @@ def accuracy_rows(folder, train, test, precisions):
                          "other_answers": int((predicted.argmax(1) != expected.predicted).sum()),
                          "largest_difference": float(np.abs(predicted - expected.probabilities).max())})
             print(rows[-1], flush=True)
-    return {"weights": sha256(CIFAR10_RUN / "final_model.pdparams"), "eager_top1": expected.accuracy, "rows": rows}
+    return {"weights": file_digest(CIFAR10_RUN / "final_model.pdparams"), "eager_top1": expected.accuracy, "rows": rows}
 
 
 def summary(rows):

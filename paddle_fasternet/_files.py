@@ -93,6 +93,15 @@ def _digest(file, size):
     return digest.hexdigest().encode()
 
 
+def file_digest(path, algorithm="sha256"):
+    """Checksum of a whole file, in hexadecimal."""
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 @contextlib.contextmanager
 def holding(argument, folder):
     """Within the block no other process gets ``folder`` from here. The hold ends with the process, however that ends.

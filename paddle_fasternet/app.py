@@ -18,12 +18,12 @@ from ._check import check_number, check_path
 from .data import read_image
 from .data.augment import resize
 from .data.images import fit_channels
+from .data.scan import pictures
 from .explain import METHODS, LimeExplainer
 from .explain.gradients import grad_cam
 
 _MOST_PICTURES = 64  # in one request
 _EXPLAINED_SIZE = 128  # pixels: superpixels of a smaller picture are too coarse to look at
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 _TEXTS = {
     "title": "# FasterNet：图像分类 / image classification",
@@ -72,11 +72,8 @@ class Service:
         if len(paths) > _MOST_PICTURES:
             problems.append(f"一次最多 {_MOST_PICTURES} 张，其余未处理 / only the first {_MOST_PICTURES} of "
                             f"{len(paths)} pictures were taken")
-        answers = []
-        for (path, _), row in zip(good, self.predictor([image for _, image in good])):
-            best = np.argsort(-row, kind="stable")[:self.top]
-            answers.append((path, {self.predictor.class_names[i]: float(row[i]) for i in best}))
-        return answers, problems
+        named = self.predictor.classify([image for _, image in good], self.top)
+        return [(path, dict(answer)) for (path, _), answer in zip(good, named)], problems
 
     def explain(self, path):
         """LIME and Grad-CAM for the likeliest class, drawn over the picture.
@@ -120,11 +117,10 @@ def example_pictures(folder, most=8):
     if not folder.is_dir():
         raise FileNotFoundError(f"examples={str(folder)!r}: there is no such folder")
     groups = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in path.parts):
-            groups.setdefault(path.parent, []).append(path)
+    for path in pictures(folder):
+        groups.setdefault(os.path.dirname(path), []).append(path)
     found = [paths[i] for i in range(most) for paths in groups.values() if i < len(paths)]
-    return [str(path) for path in found[:most]]
+    return found[:most]
 
 
 def build(service, examples=()):
@@ -147,7 +143,7 @@ def build(service, examples=()):
 
     def answer(paths):
         if not paths:
-            return [], None, "", None
+            return [], None, "", None, []
         start = time.perf_counter()
         answers, problems = service.classify(paths)
         seconds = time.perf_counter() - start
@@ -157,10 +153,10 @@ def build(service, examples=()):
             lines.append(f"{predictor.engine}, {predictor.precision}: {1e3 * seconds / len(answers):.1f} ms 一张 / a "
                          f"picture, {len(answers)} 张 / in all")
         captioned = [(path, f"{next(iter(classes))} {next(iter(classes.values())):.1%}") for path, classes in answers]
-        return captioned, answers[0][1] if answers else None, "\n\n".join(lines), answers[0][0] if answers else None
+        path, best = answers[0] if answers else (None, None)
+        return captioned, best, "\n\n".join(lines), path, answers
 
-    def choose(paths, event: gr.SelectData):
-        answers, _ = service.classify(paths)
+    def choose(answers, event: gr.SelectData):
         path, classes = answers[event.index]
         return classes, path
 
@@ -185,7 +181,7 @@ def build(service, examples=()):
     in_constructor = int(gr.__version__.split(".")[0]) < 6
     with gr.Blocks(title="FasterNet", analytics_enabled=False, **(theme if in_constructor else {})) as page:
         gr.Markdown(_TEXTS["title"])
-        chosen = gr.State(None)
+        chosen, answered = gr.State(None), gr.State([])
         with gr.Row():
             with gr.Column():
                 files = gr.File(label=_TEXTS["drop"], file_count="multiple", type="filepath")
@@ -200,9 +196,9 @@ def build(service, examples=()):
                 why = gr.Button(_TEXTS["explain"], variant="primary")
                 gr.Markdown(_TEXTS["explanation"])
                 drawing = gr.Image(show_label=False, format="png", interactive=False)
-        shown = [gallery, classes, status, chosen]
+        shown = [gallery, classes, status, chosen, answered]
         files.change(answer, files, shown, api_name=False).success(lambda: None, None, drawing, api_name=False)
-        gallery.select(choose, files, [classes, chosen], api_name=False)
+        gallery.select(choose, answered, [classes, chosen], api_name=False)
         why.click(explain, chosen, drawing, api_name=False)
         with gr.Row(visible=False):  # for programs: a file's path is no answer to them
             picture, answers, explanation = gr.File(type="filepath"), gr.JSON(), gr.Image(format="png")

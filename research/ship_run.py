@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from paddle_fasternet import History, evaluate, load_dataset, load_run
-from paddle_fasternet._files import write_json
-from paddle_fasternet.deploy.files import sha256
+from paddle_fasternet._files import file_digest, write_json
 from paddle_fasternet.weights import CIFAR10_RUN, read_weights
 from paddle_fasternet.weights.write import write_arrays
 
@@ -57,7 +56,7 @@ def main():
             parser.error("too large, or less accurate than before; nothing was changed")
         for name in ("config.json", "history.json", WEIGHTS):
             shutil.copy(Path(folder) / name, CIFAR10_RUN)
-    record["shipped"] = {"bytes": size, "weights": sha256(CIFAR10_RUN / WEIGHTS), "accuracy": after.accuracy,
+    record["shipped"] = {"bytes": size, "weights": file_digest(CIFAR10_RUN / WEIGHTS), "accuracy": after.accuracy,
                          "changed_answers": changed}
     write_json(options.record, record)
 

@@ -1,17 +1,21 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from paddle_fasternet import FasterNet, Predictor, app, load_run
+from paddle_fasternet import FasterNet, Predictor, app, load_dataset, load_run
 from paddle_fasternet.cli import main
+from paddle_fasternet.cli.page import _own_examples
+from paddle_fasternet.data import describe_files
 from paddle_fasternet.weights import CIFAR10_RUN
 
 NAMES = ("red", "green", "blue")
@@ -148,6 +152,18 @@ def test_without_gradio_the_error_says_what_to_install(monkeypatch, service):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(ImportError, match=r"pip install 'paddle_fasternet\[app\]'"):
         app.build(service)
+
+
+def test_a_runs_own_pictures_are_the_examples(tmp_path, pictures):
+    for part in ("train", "val"):
+        for name in ("red", "blue"):
+            (tmp_path / "set" / part / name).mkdir(parents=True)
+            shutil.copy(pictures[0], tmp_path / "set" / part / name / "a.png")
+    run = types.SimpleNamespace(data=describe_files(*load_dataset(tmp_path / "set")))
+    expected = [str(tmp_path / "set" / "val" / name / "a.png") for name in ("blue", "red")]
+    assert _own_examples(run) == expected
+    shutil.rmtree(tmp_path / "set")
+    assert list(_own_examples(run)) == list(_own_examples(None)) == []  # moved away; an exported folder
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -1,8 +1,8 @@
 """``paddle-fasternet app``."""
-from pathlib import Path
-
 from .. import app
 from .._check import check_number
+from ..data import is_recorded
+from ..data.folder import base_of
 from .options import add_engine, add_run, find_run, open_predictor
 
 
@@ -36,5 +36,8 @@ def _app(options):
 
 def _own_examples(run):
     """Pictures of the folder that a run was trained on; none where that is no folder or is not here."""
-    folder = run and run.data.get("folder")
-    return app.example_pictures(folder) if folder and Path(folder).is_dir() else ()
+    if run is None or not is_recorded(run.data):
+        return ()
+    record = run.data["val_from"]
+    folder = base_of(record["folder"], record["inside"])
+    return app.example_pictures(folder) if folder.is_dir() else ()

@@ -12,12 +12,12 @@ import paddle
 
 from .. import data
 from .._check import check_choice, check_path, check_type
-from .._files import write_json
+from .._files import file_digest, write_json
 from .._modes import dynamic
 from ..benchmark import count_macs, count_parameters, machine
 from ..model import VARIANTS, FasterNet
 from .engines import ENGINES, PRECISIONS, by_speed, is_installed, offered
-from .files import INDEX, ExportFiles, NetworkFiles, sha256
+from .files import INDEX, ExportFiles, NetworkFiles
 from .formats import write_onnx, write_paddle
 from .predictor import Predictor
 
@@ -162,7 +162,7 @@ def _write_index(folder, network, formats, accuracy):
         "parameters": count_parameters(layer), "macs": count_macs(layer, network.image_size, len(network.mean)),
         **{engine.name: engine.notes(layer) for engine in ENGINES.values() if engine.keeps_notes},
         "signature": network.signature(), "accuracy": accuracy,
-        "files": {name: sha256(folder / name) for name in names}, "machine": machine()})
+        "files": {name: file_digest(folder / name) for name in names}, "machine": machine()})
 
 
 def variant_of(network):

@@ -1,6 +1,5 @@
 """The files that engines read: of a folder that ``export`` left, or made on demand from a network in memory."""
 import ctypes
-import hashlib
 import json
 import operator
 import os
@@ -13,6 +12,7 @@ import numpy as np
 import paddle
 
 from .._check import check_number
+from .._files import file_digest
 from .._modes import evaluating
 from .._plain import oddities
 from ..bundle import Classifier, channel_values, input_type
@@ -232,18 +232,9 @@ class ExportFiles:
         path = self.folder / name
         if path.parent != self.folder or not path.is_file():
             raise FileNotFoundError(f"{path} is missing; export the network again")
-        if sha256(path) != self._checksums[name]:
+        if file_digest(path) != self._checksums[name]:
             raise ValueError(f"{path} is damaged: it is not what export wrote; export the network again")
         return path
-
-
-def sha256(path):
-    """Checksum of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def open_files(source, **settings):

@@ -5,7 +5,6 @@ The archives' pickles are read without running anything in them.
 """
 import dataclasses
 import gzip
-import hashlib
 import os
 import tarfile
 import zlib
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..._check import check_path
-from ..._files import download
+from ..._files import download, file_digest
 from ...safe_pickle import loads
 from ..imageset import ImageSet
 from . import Dataset
@@ -112,7 +111,7 @@ def _download(archive):
     path = _cache_path(archive)
 
     def check(part):
-        md5 = _md5(part)
+        md5 = file_digest(part, "md5")
         if md5 != archive.md5:
             raise ValueError(f"what {archive.url} sent has MD5 {md5} instead of {archive.md5}")
 
@@ -121,14 +120,6 @@ def _download(archive):
     except (ConnectionError, ValueError) as error:
         raise ConnectionError(f"{error}; put the archive at {path} by hand, or name it with data_file") from None
     return path
-
-
-def _md5(path):
-    digest = hashlib.md5()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read(archive, path):
@@ -161,7 +152,7 @@ def _read_batches(archive, path):
         return batches, f"the folder {folder.name}"
     if path.stat().st_size == 0:
         raise ValueError("it is empty")
-    batches, md5 = {}, _md5(path)
+    batches, md5 = {}, file_digest(path, "md5")
     with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
         for member in tar:
             name = member.name.rsplit("/", 1)[-1]
