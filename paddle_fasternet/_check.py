@@ -55,6 +55,20 @@ def check_sizes(argument, values, low):
     return tuple(int(value) for value in given)
 
 
+def check_names(argument, values, letters=False):
+    """``values`` as a tuple of texts; TypeError unless they are a list of names. ``letters``: a text is its letters."""
+    if isinstance(values, bytes if letters else (str, bytes)):
+        listed = None
+    else:
+        try:
+            listed = tuple(map(str, values))
+        except TypeError:
+            listed = None
+    if listed is None:
+        raise TypeError(f"{argument}={values!r} must be a list of names")
+    return listed
+
+
 def check_path(argument, value):
     """``value`` as a Path, "~" expanded.
 

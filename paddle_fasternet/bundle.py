@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ._check import check_number, check_type
+from ._check import check_names, check_number, check_type
 from ._modes import evaluating, input_type
 from .data import Augment
 
@@ -50,10 +50,8 @@ class Classifier:
         for name, value in [("image_size", size), ("mean", tuple(mean)), ("std", tuple(std))]:
             object.__setattr__(self, name, value)
         names = self.class_names
-        if names is not None and (isinstance(names, (str, bytes)) or not np.iterable(names)):
-            raise TypeError(f"class_names={names!r} must be a list of names")
         names = range(self.count_outputs()) if names is None else names
-        object.__setattr__(self, "class_names", tuple(map(str, names)))
+        object.__setattr__(self, "class_names", check_names("class_names", names))
 
     def __repr__(self):
         return (f"Classifier({type(self.model).__name__}, image_size={self.image_size}, "

@@ -7,7 +7,7 @@ import paddle.nn.functional as F
 from paddle import nn
 from tqdm.auto import tqdm
 
-from ._check import check_type
+from ._check import check_number, check_type
 from ._modes import dynamic, evaluating
 from .bundle import Classifier
 from .data import Augment, Loader, Mirrored, check_images
@@ -92,11 +92,14 @@ def evaluate(model, images, preprocess=None, batch_size=256, progress=False, fli
         check_type("preprocess", preprocess, Augment)
     if isinstance(model, nn.Layer):
         return _evaluate_layers(model, images, preprocess, batch_size, progress, flips)
+    if threads is not None:
+        check_number("threads", threads, low=1, integer=True)
+    if not isinstance(model, Predictor):
+        classifier = Classifier.of(model)  # refuses what is no classifier
     if preprocess is not None:
         raise ValueError(f"preprocess goes with a network; a {type(model).__name__} prepares the images by itself: "
                          "leave it out")
     if not isinstance(model, Predictor):
-        classifier = Classifier.of(model)
         model = start_fastest(classifier, threads)
         if model is None:
             return _evaluate_layers(classifier.model, images, classifier.preprocess, batch_size, progress, flips)

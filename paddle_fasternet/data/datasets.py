@@ -41,14 +41,14 @@ def load_dataset(name="auto", data_file=None, *, val=0.2, seed=0):
         ConnectionError: CIFAR is not on this machine and cannot be downloaded.
         ValueError: the name is unknown, the archive is not what it should be, or the folder has no classes.
     """
+    share = check_number("val", val, low=0.001, high=0.999)
+    seed = check_number("seed", seed, low=0, high=2**63 - 1, integer=True)
     if isinstance(name, os.PathLike) or (isinstance(name, str) and name not in list_datasets() and _is_path(name)):
         path = check_path("name", name)
         data = _run_data(path)
         if data:
             return tuple(load_recorded(data)) if is_recorded(data) else load_dataset(data["name"], data_file)
-        share = check_number("val", val, low=0.001, high=0.999)
-        return read_folder_pair(path, data_file, share,
-                                check_number("seed", seed, low=0, high=2**63 - 1, integer=True))
+        return read_folder_pair(path, data_file, share, seed)
     check_choice("name", name, list_datasets())
     if name != "auto":
         return DATASETS[name].load(data_file)

@@ -20,6 +20,7 @@ import operator
 
 import numpy as np
 
+from .._check import check_names
 from .images import read_picture
 
 
@@ -71,16 +72,14 @@ def check_images(argument, value):
 def check_labels(labels, count, class_names):
     """(labels as int64 [N], class_names as a tuple of texts); TypeError or ValueError where they do not fit."""
     labels = np.asarray(labels)
-    if isinstance(class_names, bytes) or not np.iterable(class_names):
-        raise TypeError(f"class_names={class_names!r} must be a list of names")
-    class_names = tuple(map(str, class_names))
+    class_names = check_names("class_names", class_names, letters=True)
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ValueError(f"labels of shape {labels.shape} and type {labels.dtype} must be integers [{count}], one for "
                          "each image")
     outside = (labels < 0) | (labels >= len(class_names))
     if outside.any():
         raise ValueError(f"label {labels[outside][0]} of image {int(outside.argmax())} is outside the "
-                         f"{len(class_names)} classes")
+                         f"{len(class_names)} classes of class_names")
     return labels.astype(np.int64), class_names
 
 
@@ -135,8 +134,11 @@ class ImageSet(Images):
             name: of the set; None takes the class's name.
 
         Raises:
+            TypeError: ``dataset`` has no length or no items.
             ValueError: the images differ in size, are no pixels, or have no labels.
         """
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+            raise TypeError(f"dataset={dataset!r} must have a length and items (image, label)")
         images, labels = [], []
         for i in range(len(dataset)):
             try:

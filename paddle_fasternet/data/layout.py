@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._check import check_number, check_path
+from .._check import check_names, check_number, check_path
 from .folder import CACHE_MB, Cache, ImageFolder
 from .scan import is_picture, pictures, read_headers, subfolders
 
@@ -133,7 +133,7 @@ def list_pictures(path, inside, class_names):
     if class_names is not None and isinstance(class_names, (str, os.PathLike)):
         class_names = _read_labels(check_path("class_names", class_names))
     if class_names is not None:
-        class_names = tuple(unicodedata.normalize("NFC", str(name)) for name in class_names)
+        class_names = tuple(unicodedata.normalize("NFC", name) for name in check_names("class_names", class_names))
         if len(set(class_names)) < len(class_names):
             raise ValueError(f"class_names={class_names} has a name twice")
     if whole.is_file():

@@ -42,6 +42,7 @@ def fuse_conv_bn(model, example=None):
     """
     check_type("model", model, nn.Layer)
     if example is not None:
+        check_type("example", example, paddle.Tensor)
         folded = _folded(model, trusting=True)
         with evaluating(model), paddle.no_grad():
             if _agree(folded(example), model(example)):
