@@ -190,5 +190,5 @@ def test_memory_does_not_grow_with_the_number_of_predictors(engine, kind, tmp_pa
         seen.append((int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20,
                      len(gc.get_objects())))
     (first, objects), (last, objects_then) = seen[2], seen[-1]
-    assert last - first < 30, seen  # MB; paddle.jit.load kept 12 each time
+    assert last - first < 18, seen  # MB; paddle.jit.load kept 12 each time, jit.save of Paddle 2.6 six
     assert objects_then - objects < 6 * 1500, seen  # paddle.jit.save 5,000 objects
