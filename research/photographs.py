@@ -23,7 +23,11 @@ WAYS = {
     "slow backbone": ("cifar10", {"backbone_lr": 0.3}),
     "balanced": ("cifar10", {"balance": "weights"}),
     "fine patches": ("cifar10", {"patch_size": 2}),
+    "fine stages": ("cifar10", {"merge_sizes": (1, 2, 2)}),
     "224": ("cifar10", {"image_size": 224}),
+    "scratch, 100 epochs": (None, {"epochs": 100}),
+    "60 epochs": ("cifar10", {"epochs": 60}),
+    "fine stages, 60 epochs": ("cifar10", {"merge_sizes": (1, 2, 2), "epochs": 60}),
 }
 
 
@@ -42,7 +46,7 @@ def main():
     rows, curves = [], {}
     for way in options.only:
         pretrained, changes = WAYS[way]
-        folder = Path(options.runs, f"{way.replace(' ', '-')}-{options.seed}")
+        folder = Path(options.runs, f"{way.replace(',', '').replace(' ', '-')}-{options.seed}")
         fit(TrainConfig.recipe("finetune", seed=options.seed, **changes), train, val, folder, pretrained=pretrained,
             resume=True)
         run = load_run(folder, "final")

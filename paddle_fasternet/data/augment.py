@@ -219,7 +219,12 @@ def _reflect(index, length):
 def _jitter(x, factors):
     """Brightness, then contrast about the image's mean grey, then saturation; x [N, C, H, W] in 0..255, in place."""
     brightness, contrast, saturation = factors[..., None, None, None]
-    gray = np.tensordot(x, LUMA, ([1], [0]))[:, None] if x.shape[1] == 3 else x.mean(1, keepdims=True)
+    if x.shape[1] == 3:  # no tensordot: it copies the images, and its BLAS threads take cores from the network
+        gray = x[:, :1] * LUMA[0]
+        gray += x[:, 1:2] * LUMA[1]
+        gray += x[:, 2:] * LUMA[2]
+    else:
+        gray = x.mean(1, keepdims=True)
     mean = gray.mean((2, 3), keepdims=True) * brightness
     x -= gray
     x *= saturation
