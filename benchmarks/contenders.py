@@ -45,12 +45,12 @@ def random_images(count, size=224, classes=1000):
 
 
 def eager(batch, size, **arguments):
-    """Paddle's layers, as a script calls them: evaluation mode, no gradients."""
-    model, x = network(**arguments), noise(batch, size)
+    """Paddle's layers, as a script calls them: evaluation mode, no gradients, the input on Paddle's device."""
+    model, x = network(**arguments), paddle.to_tensor(noise(batch, size))
 
     def call():
         with paddle.no_grad():
-            model(paddle.to_tensor(x)).numpy()
+            model(x).numpy()
 
     return call
 

@@ -121,6 +121,23 @@ def _loader(record, large):
             f"{at_224} 张/秒，是 `paddle.vision.transforms` 配合两个进程（{paddle_way}）的 {times} 倍")
 
 
+def _photographs(record):
+    ways = {row["way"]: row for row in record["rows"]}
+    share = {way: f"{100 * row['accuracy']:.2f} %" for way, row in ways.items()}
+    minutes, data = f"{ways['cifar10']['seconds'] / 60:.0f}", record["data"]
+    return (f"**{share['cifar10']}** in {minutes} minutes ({data['train']:,} pictures, {data['validation']} to test); "
+            f"with coarse stages {share['coarse stages']}, these from scratch {share['scratch, coarse stages']}",
+            f"{minutes} 分钟达到 **{share['cifar10']}**（{data['train']:,} 张训练，{data['validation']} 张测试）；"
+            f"较粗的各级 {share['coarse stages']}，同样设置从头训练 {share['scratch, coarse stages']}")
+
+
+def _folder_loader(record):
+    speed = {row["contender"]: row["images_per_second"] for row in record["rates"]}["ours, decoded every time"]
+    times = f"{record['over_opencv']:.1f} / {record['over_pil']:.1f}"
+    return (f"{speed:,.0f} images/s, {times} times `DatasetFolder` with OpenCV / PIL and two workers",
+            f"{speed:,.0f} 张/秒，是 `DatasetFolder`（OpenCV / PIL，两个进程）的 {times} 倍")
+
+
 def _of(name, cell, *arguments):
     """A function from a machine's folder to the cell out of its record ``name``."""
     def find(folder):
@@ -145,6 +162,8 @@ ROWS = [  # English, Chinese, folder -> cell
     ("the same with DWConv", "同上，DWConv", _run("cifar10_t0_dwconv")),
     ("recipe `cpu-long`, PConv; this network is shipped", "配方 `cpu-long`，PConv；随库附带的即此网络",
      lambda folder: _trained(read(SHIPPED), folder)),
+    ("photographs of clothes, ten classes, 128 pixels, recipe `finetune` from the shipped weights",
+     "衣物照片，十类，128 像素，从随库附带的权重开始，配方 `finetune`", _of("photographs", _photographs)),
     ("a training step of T0, 32 x 32, patch_size 2, batch 256, fp32 / bf16",
      "T0 的一个训练步，32 x 32，patch_size 2，批大小 256，fp32 / bf16", _of("train_step", _step, "32/2")),
     ("the same at patch_size 1", "同上，patch_size 1", _of("train_step", _step, "32/1")),
@@ -169,6 +188,8 @@ ROWS = [  # English, Chinese, folder -> cell
      _of("data_pipeline", _loader, False)),
     ("loader, 224 pixels, the 2023 notebook's transforms", "数据加载，224 像素，2023 年的 Notebook 的数据增强",
      _of("data_pipeline", _loader, True)),
+    ("loader, 224 pixels, random crops of photographs from JPEG files",
+     "数据加载，224 像素，从 JPEG 文件中随机裁剪", _of("folder_loader", _folder_loader)),
 ]
 
 

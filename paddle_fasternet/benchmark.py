@@ -213,15 +213,18 @@ def count_macs(model, image_size=224, channels=3):
 def machine():
     """What the record of a measurement must carry: device, its name, cores, threads, versions.
 
-    Threads are Paddle's on a CPU: one, unless OMP_NUM_THREADS said otherwise before Paddle was imported.
+    Threads are Paddle's on a CPU: one, unless OMP_NUM_THREADS said otherwise before Paddle was imported. Of a GPU also
+    how many there are, and the versions of CUDA and cuDNN that Paddle was built for.
     """
     import platform
     device = paddle.get_device()
-    name = platform.processor() or platform.machine()
+    name, more = platform.processor() or platform.machine(), {}
     if device.startswith("gpu"):
         name = paddle.device.cuda.get_device_name()
+        more = {"gpus": paddle.device.cuda.device_count(), "cuda": paddle.version.cuda(),
+                "cudnn": paddle.version.cudnn()}
     elif os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
     return {"device": device, "name": name, "cores": cores(), "threads": paddle_threads(),
-            "paddle": paddle.__version__, "python": platform.python_version()}
+            "paddle": paddle.__version__, "python": platform.python_version(), **more}

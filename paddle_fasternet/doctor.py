@@ -27,6 +27,8 @@ def describe():
     yield f"paddle_fasternet {__version__}, Paddle {here['paddle']}, Python {here['python']}, {platform.platform()}"
     yield (f"{here['device']}: {here['name']}, {here['cores']} cores; Paddle computes on {here['threads']} of them "
            "(OMP_NUM_THREADS)")
+    if "cuda" in here:
+        yield f"  {here['gpus']} of them; Paddle was built for CUDA {here['cuda']} and cuDNN {here['cudnn']}"
     for names in _NEEDED:
         name = next(filter(_version, names), None)
         yield f"  {name} {_version(name)}" if name else f"  {names[0]} is MISSING: pip install {names[0]}"

@@ -70,7 +70,9 @@ class FasterNetBlock(nn.Layer):
     def forward(self, x):
         branch = self.mlp(self.spatial_mixing(x))
         if self.layer_scale is not None:
-            branch = self.layer_scale.reshape([1, -1, 1, 1]) * branch
+            scale = self.layer_scale.reshape([1, -1, 1, 1])
+            # of mixed precision: the scale's float32 would pull up all that follows
+            branch = (scale if scale.dtype == branch.dtype else scale.astype(branch.dtype)) * branch
         return x + self.drop_path(branch)
 
 

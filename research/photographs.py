@@ -1,12 +1,13 @@
 """A folder of photographs trained on in several ways: from scratch, and from weights that were there already.
 
     OMP_NUM_THREADS=2 python research/photographs.py --data PHOTOS
-    OMP_NUM_THREADS=2 python research/photographs.py --data PHOTOS --only cifar10 finetune
+    OMP_NUM_THREADS=2 python research/photographs.py --data PHOTOS --only cifar10 "coarse stages"
 
 PHOTOS has train/ and validation/ with a subfolder for each class. The record has the accuracy of the last epoch, none
 chosen by the validation pictures; it grows way by way, and a way that is finished is read from its folder again.
 """
 import argparse
+import shlex
 from pathlib import Path
 
 from paddle_fasternet import TrainConfig, evaluate, fit, load_dataset, load_run, plots
@@ -16,18 +17,17 @@ from paddle_fasternet.benchmark import machine
 
 # {name: (what it starts from, how the settings differ from recipe "finetune")}
 WAYS = {
-    "scratch": (None, {}),
     "cifar10": ("cifar10", {}),
+    "scratch": (None, {}),
+    "coarse stages": ("cifar10", {"merge_sizes": (2, 2, 2)}),
+    "scratch, coarse stages": (None, {"merge_sizes": (2, 2, 2)}),
+    "224, coarse stages": ("cifar10", {"merge_sizes": (2, 2, 2), "image_size": 224}),
     "adamw": ("cifar10", {"optimizer": "adamw", "lr": 1e-3, "backbone_lr": 0.3, "weight_decay": 0.02,
                           "ema_decay": 0.0}),
     "slow backbone": ("cifar10", {"backbone_lr": 0.3}),
     "balanced": ("cifar10", {"balance": "weights"}),
     "fine patches": ("cifar10", {"patch_size": 2}),
-    "fine stages": ("cifar10", {"merge_sizes": (1, 2, 2)}),
-    "224": ("cifar10", {"image_size": 224}),
-    "scratch, 100 epochs": (None, {"epochs": 100}),
     "60 epochs": ("cifar10", {"epochs": 60}),
-    "fine stages, 60 epochs": ("cifar10", {"merge_sizes": (1, 2, 2), "epochs": 60}),
 }
 
 
@@ -59,7 +59,8 @@ def main():
         curves[way] = run.history
         print(f"{way}: {result.accuracy:.2%}, {last['seconds']:.0f} s")
         write_json(out / "photographs.json", {
-            "command": f"python research/photographs.py --only {' '.join(options.only)} --seed {options.seed}",
+            "command": f"python research/photographs.py --data PHOTOS --only {shlex.join(options.only)} "
+                       f"--seed {options.seed}",
             "machine": machine(), "data": {"name": train.name, "classes": list(train.class_names), "train": len(train),
                                            "validation": len(val)}, "rows": rows})
     plots.save_figure(out / "photographs.png", plots.plot_histories, curves)

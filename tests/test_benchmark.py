@@ -123,3 +123,12 @@ def test_threads_of_nested_regions(monkeypatch):
 def test_bad_values():
     with pytest.raises(ValueError, match="repeats=0"):
         time_in_turn({}, 1, repeats=0)
+
+
+def test_the_record_of_a_gpu_names_it_and_cuda(monkeypatch):
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda: "A GPU")
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(paddle.version, "cuda", lambda: "12.6")
+    monkeypatch.setattr(paddle.version, "cudnn", lambda: "9.5")
+    assert {"name": "A GPU", "gpus": 2, "cuda": "12.6", "cudnn": "9.5"}.items() <= machine().items()

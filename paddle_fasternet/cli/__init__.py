@@ -4,8 +4,11 @@ import difflib
 import re
 import sys
 
+import paddle
+
 from .. import __version__, doctor
 from . import detect, files, images, page, speed, train
+from .options import add_device
 
 # Arguments of the library that stand under another name on the command line
 _OPTIONS = {"out_dir": "--out", "name": "--data"}
@@ -24,6 +27,8 @@ def main(arguments=None):
     if unknown:
         options.parser.error(_unknown(unknown, options.parser))
     try:
+        if options.device is not None:
+            _use(options.device)
         return options.command(options) or 0
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         print(f"paddle-fasternet {options.command_name}: "
@@ -46,12 +51,22 @@ def _parser():
 
     def add(name, command, help_text, epilog=None):
         child = commands.add_parser(name, help=help_text, description=help_text, epilog=epilog, allow_abbrev=False)
+        add_device(child)
         child.set_defaults(command=command, parser=child)
         return child
 
     for module in (train, images, page, files, speed, detect, doctor):
         module.add_commands(add)
     return parser
+
+
+def _use(device):
+    """Make it Paddle's current device."""
+    try:
+        paddle.set_device(device)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ValueError(f"device={device!r} is not to be had: {str(error).strip().splitlines()[-1]}; here Paddle has "
+                         f"{', '.join(paddle.device.get_available_device())}") from None
 
 
 def _unknown(arguments, parser):

@@ -1,10 +1,12 @@
 """``paddle-fasternet detect train | evaluate | predict | export``: detection with PaddleDetection's parts."""
+import argparse
 import importlib
 import json
 from pathlib import Path
 
 from .. import plots
 from .._files import make_folder, write_json
+from .options import add_device
 
 # Options of ``detect train`` that are settings of DetectConfig: type and help. The module that has the settings needs
 # PaddleDetection, so their defaults stand in its documentation and here as text.
@@ -31,6 +33,7 @@ def add_commands(add):
 
     def part(name, command, text):
         child = parts.add_parser(name, help=text, description=text, allow_abbrev=False)
+        add_device(child, argparse.SUPPRESS)  # it stands before the part's name, too
         child.set_defaults(command=command)
         return child
 

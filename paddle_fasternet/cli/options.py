@@ -13,6 +13,11 @@ def add_data(parser, default="auto"):
     parser.add_argument("--data-file", default=None, help="CIFAR-10 archive (cifar-10-python.tar.gz) or its folder")
 
 
+def add_device(parser, default=None):
+    parser.add_argument("--device", default=default, metavar="NAME",
+                        help="what Paddle computes on: cpu, gpu, gpu:1 (default: a GPU where it has one)")
+
+
 def add_run(parser):
     parser.add_argument("--run", default="work/run", help="folder of a trained network or of an export; or cifar10, "
                                                       "the shipped network (default: %(default)s)")

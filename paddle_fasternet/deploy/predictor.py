@@ -23,17 +23,19 @@ from ..data import Augment
 from ..data.images import as_pixels, central_square, check_pixels, fit_channels, is_image, is_tensor
 from ..data.imageset import Images
 from ..native.cpu import default_threads
-from .engines import ENGINES, PRECISIONS, by_speed, check_offered, check_processor, offered
+from .engines import ENGINES, PRECISIONS, by_speed, check_offered, check_processor, offered, on_cpu
 from .files import NetworkFiles, open_files
 
-_BATCH = 32  # images in memory at a time, and again as many being prepared on each of two threads
+# Images in memory at a time, and again as many being prepared on each of two threads
+_BATCH, _BATCH_ON_GPU = 32, 128
 _WORKERS = 2
 _PAUSE = 0.25  # seconds after which the threads of one engine have gone to sleep and the next can be timed
 # bf16 and int8 are chosen by themselves only where an export's record shows that they lose at most so much of the
 # accuracy, and give at least so many of the answers of fp32.
 _ACCEPTED_LOSS, _ACCEPTED_SAME = 0.003, 0.99
 # By how much of the largest logit an engine's logits may differ from the network's.
-_TOLERANCE, _TOLERANCE_ON_GPU = {"fp32": 1e-3, "bf16": 0.1}, 2e-2  # TF32 tensor cores keep 10 mantissa bits
+_TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.05}
+_TOLERANCE_ON_GPU = 2e-2  # TF32 tensor cores keep 10 mantissa bits
 
 
 class Predictor:
@@ -47,9 +49,10 @@ class Predictor:
         source: the folder that ``export`` left, what ``load_run`` returned, a ``Classifier``, or a network.
         engine: "eager", "paddle" (Paddle Inference), "openvino", "onnxruntime", "native" (this library's own kernels),
             or "auto": the fastest of those that are installed, measured on this machine once and then remembered in
-            ``~/.cache/paddle_fasternet/engines.json``.
-        precision: "fp32", "bf16", "int8", or "auto": the fastest of fp32 and those that, by the export's record, cost
-            at most 0.3 points of accuracy and change at most one answer in a hundred.
+            ``~/.cache/paddle_fasternet/engines.json``. Where Paddle's current device is a GPU, "auto" leaves out the
+            last three, which compute on the CPU.
+        precision: "fp32", "bf16", "fp16" (on a GPU), "int8", or "auto": the fastest of fp32 and those that, by the
+            export's record, cost at most 0.3 points of accuracy and change at most one answer in a hundred.
         threads: of the engine; None takes all cores of this process. "eager" has Paddle's (``OMP_NUM_THREADS``).
         image_size, mean, std, class_names: for a network, which does not know them unless it is pretrained: side of
             the input, statistics of each channel in 0..255 (None: ImageNet's), names of the outputs (None: numbers).
@@ -166,7 +169,8 @@ class Predictor:
             raise ValueError(f"x of shape {list(np.shape(x))} and type {getattr(x, 'dtype', type(x).__name__)} must be "
                              f"float32 {shape}; images that are not normalised go to the predictor itself")
         self._follow()
-        parts = [self._logits(np.ascontiguousarray(x[start:start + _BATCH])) for start in range(0, len(x), _BATCH)]
+        batch = _batch()
+        parts = [self._logits(np.ascontiguousarray(x[start:start + batch])) for start in range(0, len(x), batch)]
         return np.concatenate([np.zeros((0, len(self.class_names)), np.float32), *parts])
 
     def _lock(self):
@@ -215,18 +219,23 @@ class Predictor:
 
     def _candidates(self, engine, precision):
         """Pairs (engine, precision) to choose from; raises what there is to say where there is none."""
-        precisions = [precision] if precision != "auto" else ["fp32", *filter(self._accepted, ("bf16", "int8"))]
+        precisions = [precision] if precision != "auto" else [
+            "fp32", *filter(self._accepted, (name for name in PRECISIONS if name != "fp32"))]
         if engine != "auto":
             pairs = [(engine, name) for name in precisions
                      if precision != "auto" or (name in offered(engine) and ENGINES[engine].has(self._files, name))]
             pairs = pairs or [(engine, "fp32")]  # which then says why there is none
             check_offered(engine, pairs[0][1])
             return pairs
-        pairs = [(name, choice) for name in ENGINES for choice in precisions
+        names = [name for name in by_speed() if on_cpu() or ENGINES[name].follows_device]
+        pairs = [(name, choice) for name in names for choice in precisions
                  if choice in offered(name) and ENGINES[name].has(self._files, choice)]
+        if not pairs and not on_cpu():
+            raise ValueError(f"precision={precision!r} is not to be had on this GPU; take precision='fp32', or name an "
+                             "engine that computes on the CPU, such as engine='native'")
         if not pairs:
             check_processor(precision)
-            able = [name for name in by_speed() if precision in offered(name)]
+            able = [name for name in names if precision in offered(name)]
             if able:
                 self._start(able[0], precision)  # says what is missing
             raise ImportError(f"no engine for precision={precision!r} is installed: pip install "
@@ -322,14 +331,15 @@ def softmax(logits):
 
 def _chunks(images, size):
     """(iterator of arrays [n, H, W, C], calls for [n, C, H, W], or lists of single images; their number or None)."""
+    batch = _batch()
     if isinstance(images, Images):
-        return (functools.partial(images.pixels, slice(start, start + _BATCH), size)
-                for start in range(0, len(images), _BATCH)), len(images)
+        return (functools.partial(images.pixels, slice(start, start + batch), size)
+                for start in range(0, len(images), batch)), len(images)
     if is_tensor(images):
         images = images.numpy()
     if isinstance(images, np.ndarray) and images.ndim == 4:
         check_pixels(images)
-        return (images[start:start + _BATCH] for start in range(0, len(images), _BATCH)), len(images)
+        return (images[start:start + batch] for start in range(0, len(images), batch)), len(images)
     if is_image(images):
         images = [images]
     try:
@@ -337,7 +347,11 @@ def _chunks(images, size):
     except TypeError:
         raise TypeError(f"images of type {type(images).__name__} must be uint8 [N, H, W, C], paths or PIL images"
                         ) from None
-    return iter(lambda: list(itertools.islice(images, _BATCH)), []), count
+    return iter(lambda: list(itertools.islice(images, batch)), []), count
+
+
+def _batch():
+    return _BATCH if on_cpu() else _BATCH_ON_GPU
 
 
 def _raise(number, error):

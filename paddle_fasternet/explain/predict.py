@@ -9,9 +9,9 @@ from .._modes import evaluating
 from ..bundle import Classifier, check_range
 from ..data.images import fit_channels
 from ..deploy import EAGER, ENGINES, PRECISIONS, Predictor
-from ..deploy.engines import check_offered
+from ..deploy.engines import check_offered, to_device
 
-_EAGER_BYTES = 16 << 20  # float32 images that go through a network at a time
+_EAGER_BYTES, _DEVICE_BYTES = 16 << 20, 256 << 20  # float32 images that go through a network at a time
 
 
 class LayerPredictor:
@@ -63,11 +63,16 @@ class LayerPredictor:
         return x
 
     def _eager(self, images):
-        rows = max(1, _EAGER_BYTES // (4 * images[0].size))
+        on_cpu = paddle.get_device() == "cpu"
+        rows = max(1, (_EAGER_BYTES if on_cpu else _DEVICE_BYTES) // (4 * images[0].size))
         with evaluating(self.layer), paddle.no_grad():
-            return np.concatenate([
-                F.softmax(self.layer(paddle.to_tensor(self.normalize(images[start:start + rows])))).numpy()
-                for start in range(0, len(images), rows)])
+            parts = []
+            for start in range(0, len(images), rows):
+                part = images[start:start + rows]
+                x = paddle.to_tensor(self.normalize(part)) if on_cpu else to_device(
+                    fit_channels(part, self.channels), self.mean, self.std)
+                parts.append(F.softmax(self.layer(x)).numpy())
+            return np.concatenate(parts)
 
 
 def _input_channels(layer):

@@ -87,6 +87,8 @@ class TrainConfig:
                                        "are weights to start from", low=0)
     balance: str = _setting("", "of uneven classes: weights in the loss, or sampling, as many images of each",
                             choices=BALANCES)
+    deterministic: bool = _setting(False, "on a GPU, only convolutions that give the same result each time; slower. "
+                                          "Those of a CPU do")
     seed: int = _setting(0, "of initialisation, order, augmentation and stochastic depth", low=0, high=2**63 - 1)
 
     def __post_init__(self):

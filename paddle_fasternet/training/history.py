@@ -1,6 +1,7 @@
 """What a run measured, as it went."""
 import dataclasses
 import json
+import math
 
 from .._check import check_path
 from .._files import write_json
@@ -18,7 +19,7 @@ class History:
         record: {"train" | "val": {"iter": steps, "loss": [...], "acc": shares}}, the 2023 notebook's record, which
             ``plot_learning_curve`` draws: training at every step, validation at the end of every epoch. The training
             loss is the one minimised, on augmented images with smoothed labels; the validation loss is the plain
-            cross-entropy, and can be lower.
+            cross-entropy, and can be lower. None: float16 overflowed, and the step was skipped.
         epochs: one dict for each: epoch (from 1), step, lr, train_loss, train_acc, val_loss, val_acc, train_seconds,
             images_per_second (training alone), seconds (since the start, evaluation and writing included);
             one_class=True where the network gave one class to validation images of several.
@@ -55,7 +56,7 @@ class History:
         """Append training steps ``first_step``, ``first_step`` + 1, ..."""
         train = self.record["train"]
         train["iter"] += range(first_step, first_step + len(losses))
-        train["loss"] += [round(float(x), 6) for x in losses]
+        train["loss"] += [round(float(x), 6) if math.isfinite(x) else None for x in losses]
         train["acc"] += [round(float(x), 6) for x in accuracies]
 
     def add_epoch(self, epoch):

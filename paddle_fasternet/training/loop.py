@@ -19,6 +19,7 @@ from .history import History
 from .interrupt import stop_request
 from .log import Log, check_visualdl
 from .parallel import Processes, alone_in_this_process
+from .precision import ordered_sums
 from .small import suit_batch
 from .start import find_source
 from .trainer import Trainer
@@ -101,6 +102,7 @@ def fit(config, train, val, out_dir, overwrite=False, progress=True, *, pretrain
         raise ValueError(f"freeze={config.freeze!r}, backbone_lr={config.backbone_lr}: the backbone would be random; "
                          "give pretrained, the weights to start from, or leave these settings out")
     with alone_in_this_process(), processes.losing_others(), contextlib.ExitStack() as stack:
+        stack.enter_context(ordered_sums(config.deterministic))
         source = find_source(pretrained, config)
         trainer = Trainer(config, train, processes, source)
         trainer.try_out(train, val)

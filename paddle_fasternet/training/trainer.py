@@ -17,6 +17,7 @@ from . import statistics
 from .history import History
 from .native import use_native_kernels, why_not
 from .optimizers import WeightAverage, build_optimizer, learning_rate, moments
+from .precision import LEAST_SCALE, FiniteStatistics, amp_dtype, cast, float32_remark
 from .small import class_weights
 from .start import divide, frozen_features, start_from
 
@@ -60,10 +61,11 @@ class Trainer:
             fresh, remark = start_from(source, self.model, config, train.class_names)
             self._frozen, self.remarks = divide(self.model, fresh, config), [remark]
             forward = self._forward(fresh)
-        amp_dtype = _choose_kernels(self.model, config, processes)
+        dtype = _choose_kernels(self.model, config, processes)
+        self.remarks += filter(None, [float32_remark(self.model, dtype)])
         self.optimizer = build_optimizer(self.model, config)
         weights = class_weights(train) if config.balance == "weights" else None
-        self.step_once, self.scaler = _make_step(self.model, forward, self.optimizer, config, processes, amp_dtype,
+        self.step_once, self.scaler = _make_step(self.model, forward, self.optimizer, config, processes, dtype,
                                                  weights)
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
         self.history, self.steps, self.epoch_seconds = History(), 0, 0.0
@@ -135,10 +137,14 @@ class Trainer:
         numbers = paddle.stack([paddle.stack(pair) for pair in pending], axis=1).numpy()
         losses, accuracies = self.processes.sum(numbers) / self.processes.size
         for offset, loss in enumerate(losses):
-            if not np.isfinite(loss):
+            if not (np.isfinite(loss) or self.scaler.is_enable()):  # float16's scaler skips the step
                 raise self._not_finite("loss", loss, first + offset, epoch)
+        if self.scaler.is_enable() and float(self.scaler.state_dict()["scale"]) < LEAST_SCALE:
+            raise FloatingPointError(
+                f"float16 overflows at every factor on the loss, up to step {self.steps} (epoch {epoch + 1}): it is not "
+                "the gradients. Try amp='bfloat16' where the device has it, a lower lr, or amp='off'")
         self.history.add_steps(first, losses, accuracies)
-        return float(losses.mean()), float(accuracies.mean())
+        return _mean(losses), float(accuracies.mean())
 
     def finish_epoch(self, epoch, val, seconds):
         """Evaluate, and enter the epoch into the history. ``seconds``: since the start of the run, asked at the end."""
@@ -146,9 +152,12 @@ class Trainer:
         if not math.isfinite(loss):
             raise self._not_finite("validation loss", loss, self.steps, epoch)
         train, steps = self.history.record["train"], len(self.loader)
+        train_loss = _mean(np.array(train["loss"][-steps:], float))
+        if not math.isfinite(train_loss):
+            raise self._not_finite("loss", train_loss, self.steps, epoch)
         self.history.add_epoch({
             "epoch": epoch + 1, "step": self.steps, "lr": self.optimizer.get_lr(),
-            "train_loss": float(np.mean(train["loss"][-steps:])), "train_acc": float(np.mean(train["acc"][-steps:])),
+            "train_loss": train_loss, "train_acc": float(np.mean(train["acc"][-steps:])),
             "val_loss": loss, "val_acc": accuracy, "train_seconds": self.epoch_seconds,
             "images_per_second": steps * self.loader.batch_size / self.epoch_seconds, "seconds": seconds(),
             **({"one_class": True} if one_class else {})})
@@ -257,6 +266,12 @@ class Trainer:
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
 
+def _mean(losses):
+    """Of those that are finite: a step that float16 overflowed in is skipped."""
+    finite = losses[np.isfinite(losses)]
+    return float(finite.mean()) if len(finite) else math.nan
+
+
 def _seed_of_step(seed, step, rank):
     """63 bits for Paddle's generator: stochastic depth depends on these three alone."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -267,21 +282,6 @@ def _threads(processes):
     return max(default_threads() // processes.size, 1)
 
 
-def _amp_dtype(amp):
-    """The dtype of Paddle's mixed precision on the current device, or None."""
-    if amp == "off" or (amp == "auto" and paddle.get_device() == "cpu"):
-        return None
-    if paddle.get_device() == "cpu":
-        raise ValueError(f"amp={amp!r}: Paddle's layers have no mixed precision on a CPU. The native kernels have "
-                         "bfloat16 where the processor has AVX512-BF16 or AMX; amp='auto' takes what there is")
-    supported = [dtype for dtype, found in (("bfloat16", paddle.amp.is_bfloat16_supported()),
-                                            ("float16", paddle.amp.is_float16_supported())) if found]
-    if amp not in ("auto", *supported):
-        raise ValueError(f"amp={amp!r}: this device has {' and '.join(supported) or 'neither bfloat16 nor float16'}; "
-                         "amp='auto' takes what there is")
-    return amp if amp in supported else next(iter(supported), None)
-
-
 def _choose_kernels(model, config, processes):
     """Let the network use the native kernels if it should and can; the dtype of Paddle's mixed precision, or None."""
     precisions = {"auto": ("bf16", "fp32"), "bfloat16": ("bf16",), "off": ("fp32",)}.get(config.amp, ())
@@ -289,9 +289,9 @@ def _choose_kernels(model, config, processes):
         if config.kernels == "native":
             raise ValueError(f"kernels='native': they train the backbone, which freeze={config.freeze!r} leaves as it "
                              "is; use kernels='auto'")
-        return _amp_dtype(config.amp)
+        return amp_dtype(config.amp)
     if config.kernels == "paddle" or (config.kernels == "auto" and paddle.get_device() != "cpu"):
-        return _amp_dtype(config.amp)
+        return amp_dtype(config.amp)
     for precision in precisions:
         if not why_not(model, precision):
             use_native_kernels(model, precision, _threads(processes))
@@ -299,7 +299,7 @@ def _choose_kernels(model, config, processes):
     if config.kernels == "native":
         reason = why_not(model, precisions[-1]) if precisions else "they know no float16; use amp='auto'"
         raise ValueError(f"kernels='native': {reason}, or use kernels='auto'")
-    return _amp_dtype(config.amp)
+    return amp_dtype(config.amp)
 
 
 def _make_step(model, forward, optimizer, config, processes, dtype, weights=None):
@@ -309,10 +309,15 @@ def _make_step(model, forward, optimizer, config, processes, dtype, weights=None
     """
     loss_function = LabelSmoothingCrossEntropy(config.smoothing, weights)
     scaler = paddle.amp.GradScaler(enable=dtype == "float16")
+    statistics_of = FiniteStatistics(model) if dtype == "float16" else None
 
     def step(images, labels):
-        with paddle.amp.auto_cast(enable=dtype is not None, dtype=dtype or "bfloat16"):
+        if statistics_of:
+            statistics_of.keep()
+        with cast(dtype):
             logits = forward(images)
+        if statistics_of:
+            statistics_of.restore()
         loss = loss_function(logits, labels)
         scaler.scale(loss).backward()
         processes.average_gradients(model)

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 from PIL import Image
 
@@ -208,3 +209,18 @@ def test_a_home_folder_in_a_file_to_write(tmp_path, monkeypatch):
     golden = Path(__file__).parents[1] / "golden" / "paddleclas_tiny.pdparams"
     assert cli.main(["convert", str(golden), "~/t0.pth"]) == 0
     assert (tmp_path / "home" / "t0.pth").is_file() and not (tmp_path / "~").exists()
+
+
+def test_the_device_is_paddle_s_or_refused(monkeypatch, capsys):
+    used = []
+    monkeypatch.setattr(paddle, "set_device", used.append)
+    assert cli.main(["benchmark", "--device", "cpu", "--repeats", "0"]) == 2  # a later argument is wrong
+    for arguments in (["detect", "--device", "gpu:1", "predict", "no.jpg"],
+                      ["detect", "predict", "no.jpg", "--device", "gpu:2"]):
+        cli.main(arguments)
+    assert used == ["cpu", "gpu:1", "gpu:2"]
+    monkeypatch.undo()
+    capsys.readouterr()
+    for name in ("gpu", "cpuu"):
+        assert cli.main(["predict", "no.jpg", "--device", name]) == 2
+        assert f"--device='{name}' is not to be had" in capsys.readouterr().err

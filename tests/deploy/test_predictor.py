@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import paddle
 import pytest
 from deploying import MEAN, STD, batch, pictures, small
 from PIL import Image
@@ -138,8 +139,8 @@ def test_sources_and_settings_that_are_none(folder, tmp_path, monkeypatch):
         Predictor(model, image_size=16, std=(1, 0, 1))
     with pytest.raises(ValueError, match="engine='openvin' is not known; did you mean 'openvino'"):
         Predictor(out, "openvin")
-    with pytest.raises(ValueError, match="precision='fp16' is not known; did you mean"):
-        Predictor(out, "auto", "fp16")
+    with pytest.raises(ValueError, match="precision='fp-32' is not known; did you mean"):
+        Predictor(out, "auto", "fp-32")
     with pytest.raises(ValueError, match="threads=0 must be an integer >= 1"):
         Predictor(out, threads=0)
     with pytest.raises(ValueError, match="'bf16' is not offered by engine='onnxruntime', which has fp32, int8"):
@@ -210,3 +211,20 @@ def test_classify_gives_names_and_probabilities(folder):
     assert len(predictor.classify(images[0], k=99)[0]) == len(predictor.class_names)
     with pytest.raises(ValueError, match="k=0"):
         predictor.classify(images, k=0)
+
+
+def test_on_a_gpu_no_engine_of_the_cpu_is_taken_unasked(monkeypatch, model):
+    predictor = Predictor(model, "eager", image_size=16)
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: False)
+    monkeypatch.setattr(paddle.amp, "is_float16_supported", lambda: True)
+    assert {engine for engine, _ in predictor._candidates("auto", "auto")} == {"eager", "paddle"}
+    assert predictor._candidates("auto", "fp16") == [("paddle", "fp16")]
+    with pytest.raises(ValueError, match="precision='bf16' is not to be had on this GPU; .* engine='native'"):
+        predictor._candidates("auto", "bf16")
+
+
+def test_fp16_is_for_a_gpu(model):
+    for engine in ("auto", "paddle", "native"):
+        with pytest.raises(ValueError, match="precision='fp16' is for a GPU"):
+            Predictor(model, engine, "fp16", image_size=16)

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 #include <vector>
 
 #include "paddle/phi/backends/device_ext.h"
@@ -191,6 +192,17 @@ void fill(const phi::Context& context, const phi::DenseTensor& x, const phi::Sca
   std::fill(target, target + x.numel(), static_cast<T>(value.to<double>()));
 }
 
+// The same bytes as uint8, four times as many columns; of other types nothing here takes a view.
+template <typename T>
+void view_dtype(const phi::Context& context, const phi::DenseTensor& x, phi::DataType type, phi::DenseTensor* out) {
+  if (type != phi::DataType::UINT8) throw std::invalid_argument("gpu_fake: view_dtype goes to uint8 alone");
+  std::vector<int64_t> dims = x.dims();
+  dims.back() *= sizeof(T);
+  out->Resize(dims);
+  out->set_strides(row_major(dims));
+  std::memcpy(context.template Alloc<uint8_t>(out), x.data<T>(), x.numel() * sizeof(T));
+}
+
 }  // namespace gpu_fake
 
 #define FOR_ALL_TYPES(name, function)                                                                          \
@@ -201,3 +213,4 @@ FOR_ALL_TYPES(strided_copy, strided_copy)
 FOR_ALL_TYPES(fill, fill)
 FOR_ALL_TYPES(memcpy_d2h, memcpy_d2h)
 FOR_ALL_TYPES(memcpy_h2d, memcpy_h2d)
+PD_BUILD_PHI_KERNEL(view_dtype, gpu_fake, ALL_LAYOUT, gpu_fake::view_dtype, int32_t) {}

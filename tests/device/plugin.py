@@ -48,7 +48,15 @@ def use_device():
     paddle.device.cuda.get_device_name = lambda device=None: "a device that is no CPU"
     paddle.amp.is_float16_supported = paddle.amp.is_bfloat16_supported = lambda device=None: True
     # the CPU kernels behind the device know no half precision: it casts nothing, the scaler still does its work
-    paddle.amp.auto_cast = lambda *arguments, **keywords: contextlib.nullcontext()
+    paddle.amp.auto_cast = _cast_nothing
+
+
+@contextlib.contextmanager
+def _cast_nothing(enable=True, *_, dtype="float16", **__):
+    from paddle.amp.auto_cast import amp_global_state
+    if enable:
+        amp_global_state().amp_dtype = dtype  # as Paddle's own; the scaler looks whether it is float16
+    yield
 
 
 def pytest_collection_modifyitems(items):

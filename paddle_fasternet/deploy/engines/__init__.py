@@ -1,6 +1,6 @@
 """The engines that run a network. ``ENGINES`` holds one object each, which answers for itself: see ``base.Engine``."""
 from ..._check import check_choice
-from .base import PRECISIONS, Engine, check_processor, is_installed
+from .base import PRECISIONS, Engine, check_processor, is_installed, on_cpu, to_device
 from .eager import Eager
 from .native import Native
 from .onnxruntime import OnnxRuntime
@@ -11,7 +11,7 @@ ENGINES = {engine.name: engine for engine in (Eager(), PaddleInference(), OpenVI
 EAGER = next(name for name, engine in ENGINES.items() if engine.runs_layers)
 
 __all__ = ["EAGER", "ENGINES", "PRECISIONS", "Engine", "by_speed", "check_offered", "check_processor", "is_installed",
-           "offered"]
+           "offered", "on_cpu", "to_device"]
 
 
 def by_speed():

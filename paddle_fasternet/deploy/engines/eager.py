@@ -5,7 +5,7 @@ import paddle
 from ..._modes import evaluating
 from ...bundle import input_type
 from ..formats import PADDLE_FILES
-from .base import Engine, on_cpu
+from .base import Engine, on_cpu, to_device
 from .paddle_inference import Program
 
 
@@ -18,7 +18,7 @@ class Eager(Engine):
 
     name, order = "eager", 4
     reads = "paddle"
-    takes_any_layer = runs_layers = True
+    takes_any_layer = runs_layers = follows_device = True
 
     def precisions(self):
         return ("fp32",)
@@ -29,7 +29,7 @@ class Eager(Engine):
     def start(self, files, precision, threads):
         if files.network is None:
             return Program(files, threads if on_cpu() else None, optimised=False)
-        return Layers(files.classifier.model)
+        return Layers(files.classifier.model) if paddle.get_device() == "cpu" else DeviceLayers(files)
 
 
 class Layers:
@@ -41,4 +41,16 @@ class Layers:
     def __call__(self, x):
         network = self._network
         with evaluating(network), paddle.no_grad():
-            return np.asarray(network(paddle.to_tensor(x, dtype=input_type(network))).astype("float32").numpy())
+            x = x if isinstance(x, paddle.Tensor) else paddle.to_tensor(x)
+            return np.asarray(network(x.astype(input_type(network))).astype("float32").numpy())
+
+
+class DeviceLayers(Layers):
+    """Calls a network on a device that is no CPU, which also prepares the images."""
+
+    def __init__(self, files):
+        super().__init__(files.classifier.model)
+        self._mean, self._std = files.mean, files.std
+
+    def run_uint8(self, images):
+        return self(to_device(images, self._mean, self._std))

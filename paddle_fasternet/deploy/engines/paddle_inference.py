@@ -3,7 +3,7 @@ import paddle
 
 from ...native import cpu
 from ..formats import PADDLE_FILES, write_paddle
-from .base import Engine, in_forked_child, on_cpu, watch_forks
+from .base import Engine, in_forked_child, on_cpu, to_device, watch_forks
 
 
 class PaddleInference(Engine):
@@ -11,18 +11,21 @@ class PaddleInference(Engine):
 
     name, order = "paddle", 3
     reads, checks = "paddle", True
-    starts_quickly = takes_any_layer = True
+    starts_quickly = takes_any_layer = follows_device = True
 
     def precisions(self):
+        if not on_cpu():
+            return ("fp32", *["bf16"] * paddle.amp.is_bfloat16_supported(),
+                    *["fp16"] * paddle.amp.is_float16_supported())
         # bf16 is broken in Paddle 2.6.2: 11.6 % of this library's CIFAR-10 network's predictions match fp32
         right = int(paddle.__version__.split(".")[0]) >= 3
-        return ("fp32", "bf16") if on_cpu() and cpu.has_bfloat16() and right else ("fp32",)
+        return ("fp32", "bf16") if cpu.has_bfloat16() and right else ("fp32",)
 
     def files(self, precision):
         return PADDLE_FILES
 
     def start(self, files, precision, threads):
-        return Program(files, threads, precision)
+        return Program(files, threads, precision) if on_cpu() else DeviceProgram(files, threads, precision)
 
 
 class Program:
@@ -31,7 +34,7 @@ class Program:
     Args:
         files: with the program, whose second output are the logits.
         threads: on a CPU.
-        precision: "fp32" or "bf16".
+        precision: "fp32" or "bf16"; "fp16" on a GPU.
         optimised: by Paddle Inference: fused operators, and oneDNN on a CPU.
     """
 
@@ -42,7 +45,9 @@ class Program:
         config.disable_glog_info()
         config.switch_ir_optim(optimised)
         if not on_cpu():
-            config.enable_use_gpu(256, int(paddle.get_device().split(":")[1]))
+            modes = inference.PrecisionType
+            mode = {"fp32": modes.Float32, "bf16": modes.Bfloat16, "fp16": modes.Half}[precision]
+            config.enable_use_gpu(256, int(paddle.get_device().split(":")[1]), mode)
         else:
             config.disable_gpu()
             if in_forked_child():  # Paddle's OpenMP library may wait for ever for threads that only the parent has
@@ -62,5 +67,18 @@ class Program:
 
     def __call__(self, x):
         self._input.copy_from_cpu(x)
+        self._predictor.run()
+        return self._logits.copy_to_cpu()
+
+
+class DeviceProgram(Program):
+    """Runs it on a GPU, which also prepares the images."""
+
+    def __init__(self, files, threads, precision):
+        super().__init__(files, threads, precision)
+        self._mean, self._std = files.mean, files.std
+
+    def run_uint8(self, images):
+        self._input.share_external_data(to_device(images, self._mean, self._std))
         self._predictor.run()
         return self._logits.copy_to_cpu()
