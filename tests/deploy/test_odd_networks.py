@@ -376,11 +376,23 @@ CHANGES = {
 REFUSED = "can(not)? be written as ONNX"
 
 
+def as_exact(found, expected, model, x):
+    """Whether an answer is nearly as close to float64's as the network's own: a norm by the statistics of the batch can
+    make any rounding large.
+    """
+    model.to(dtype="float64")
+    with paddle.no_grad():
+        exact = model(paddle.to_tensor(x.astype("float64"))).numpy()
+    model.to(dtype="float32")
+    return np.abs(found - exact).max() <= 30 * np.abs(expected - exact).max()
+
+
 def check(model, x):
     """Folded it is equal; written as ONNX, folded or not, it is equal or refused by name."""
     expected = outputs(model, x)
     folded = fuse_conv_bn(model)
-    assert same(outputs(folded, x), expected)
+    found = outputs(folded, x)
+    assert same(found, expected) or as_exact(found, expected, model, x)
     for network in (model, folded):
         try:
             proto = to_onnx(network, x.shape[1:])
@@ -388,7 +400,8 @@ def check(model, x):
             assert re.search(REFUSED, str(error)) and "formats=('paddle',)" in str(error)
         else:
             session = onnxruntime.InferenceSession(proto.SerializeToString())
-            assert same(session.run(None, {"x": x})[0], expected, 1e-4)
+            found = session.run(None, {"x": x})[0]
+            assert same(found, expected, 1e-4) or as_exact(found, expected, model, x)
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -426,7 +439,7 @@ ODDITIES = [
     lambda layer: layer.register_forward_post_hook(twice),
     lambda layer: layer.register_forward_pre_hook(lambda layer, inputs: (inputs[0] + 0.5,)),
     lambda layer: setattr(layer, "forward", types.MethodType(lambda self, x: -type(self).forward(self, x), layer)),
-    lambda layer: hasattr(layer, "weight") and nn.utils.weight_norm(layer) if type(layer) is nn.Conv2D else None,
+    lambda layer: type(layer) is nn.Conv2D and not hasattr(layer, "weight_g") and nn.utils.weight_norm(layer),
     lambda layer: setattr(layer, "__class__", type("Own", (type(layer),), {"forward": lambda self, x: x})),
 ]
 
@@ -435,7 +448,11 @@ ODDITIES = [
 @given(st.lists(LAYERS, min_size=1, max_size=4), st.lists(
     st.tuples(st.integers(0, 999), st.integers(0, len(ODDITIES) - 1)), max_size=2), st.booleans())
 def test_any_network_is_folded_and_exported_rightly_or_refused(layers, oddities, again):
-    model = shake(nn.Sequential(*layers, *layers[:again]))
+    model, rng = nn.Sequential(*layers, *layers[:again]), np.random.RandomState(0)
+    for weight in model.parameters():  # Paddle's own draws would be others the next time
+        if weight.ndim == 4:
+            weight.set_value(rng.uniform(-1, 1, weight.shape).astype("float32"))
+    shake(model)
     inside = model.sublayers(include_self=True)
     for number, change in oddities:
         ODDITIES[change](inside[number % len(inside)])

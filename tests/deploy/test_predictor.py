@@ -213,8 +213,8 @@ def test_classify_gives_names_and_probabilities(folder):
         predictor.classify(images, k=0)
 
 
-def test_on_a_gpu_no_engine_of_the_cpu_is_taken_unasked(monkeypatch, model):
-    predictor = Predictor(model, "eager", image_size=16)
+def test_on_a_gpu_no_engine_of_the_cpu_is_taken_unasked(monkeypatch):
+    predictor = Predictor(small(), "eager", image_size=16)
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
     monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: False)
     monkeypatch.setattr(paddle.amp, "is_float16_supported", lambda: True)
@@ -224,7 +224,7 @@ def test_on_a_gpu_no_engine_of_the_cpu_is_taken_unasked(monkeypatch, model):
         predictor._candidates("auto", "bf16")
 
 
-def test_fp16_is_for_a_gpu(model):
+def test_fp16_is_for_a_gpu():
     for engine in ("auto", "paddle", "native"):
         with pytest.raises(ValueError, match="precision='fp16' is for a GPU"):
-            Predictor(model, engine, "fp16", image_size=16)
+            Predictor(small(), engine, "fp16", image_size=16)

@@ -1,4 +1,4 @@
-"""Tests that need a device that is no CPU; ``test_device.py`` runs them there.
+"""Tests that need a device that is no CPU; ``test_no_cpu.py`` runs them there.
 
     python -m pytest -p tests.device.plugin tests/device/cases.py
 """

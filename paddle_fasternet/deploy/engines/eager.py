@@ -41,8 +41,8 @@ class Layers:
     def __call__(self, x):
         network = self._network
         with evaluating(network), paddle.no_grad():
-            x = x if isinstance(x, paddle.Tensor) else paddle.to_tensor(x)
-            return np.asarray(network(x.astype(input_type(network))).astype("float32").numpy())
+            x, own = x if isinstance(x, paddle.Tensor) else paddle.to_tensor(x), input_type(network)
+            return np.asarray(network(x if x.dtype == own else x.astype(own)).astype("float32").numpy())
 
 
 class DeviceLayers(Layers):

@@ -79,6 +79,8 @@ class DeviceProgram(Program):
         self._mean, self._std = files.mean, files.std
 
     def run_uint8(self, images):
-        self._input.share_external_data(to_device(images, self._mean, self._std))
+        x = to_device(images, self._mean, self._std)
+        paddle.device.synchronize()  # Paddle Inference has a stream of its own
+        self._input.share_external_data(x)
         self._predictor.run()
         return self._logits.copy_to_cpu()
