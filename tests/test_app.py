@@ -120,7 +120,9 @@ def test_thirty_requests_at_once_are_all_answered(service, pictures, tmp_path):
     large = tmp_path / "large.png"
     large.write_bytes(b"0" * 600_000)
     environment = {**os.environ, "PYTHONPATH": str(Path(app.__file__).parents[1])}
-    start = "import sys; from paddle_fasternet.cli import main; sys.exit(main(sys.argv[1:]))"
+    # a shell starts what runs in its background with Ctrl-C ignored
+    start = ("import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+             "from paddle_fasternet.cli import main; sys.exit(main(sys.argv[1:]))")
     command = [sys.executable, "-W", "ignore", "-c", start, "app", "--run", str(CIFAR10_RUN), "--which", "final",
                "--engine", "eager", "--port", "0", "--max-megabytes", "0.5", "--samples", "50"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
@@ -132,7 +134,12 @@ def test_thirty_requests_at_once_are_all_answered(service, pictures, tmp_path):
             found = json.loads(client.stdout.splitlines()[-1])
         finally:
             server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 130
+            try:
+                status = server.wait(30)
+            except subprocess.TimeoutExpired:  # leaving the block would wait without end
+                server.kill()
+                raise
+        assert status == 130
     assert url.startswith("http://127.0.0.1:")
     run = load_run(CIFAR10_RUN, "final")
     expected = Predictor(run, "eager", "fp32")(pictures)

@@ -141,8 +141,8 @@ class Trainer:
                 raise self._not_finite("loss", loss, first + offset, epoch)
         if self.scaler.is_enable() and float(self.scaler.state_dict()["scale"]) < LEAST_SCALE:
             raise FloatingPointError(
-                f"float16 overflows at every factor on the loss, up to step {self.steps} (epoch {epoch + 1}): it is not "
-                "the gradients. Try amp='bfloat16' where the device has it, a lower lr, or amp='off'")
+                f"float16 overflows at every factor on the loss (step {self.steps}, epoch {epoch + 1}): not in the "
+                "gradients alone. Try amp='bfloat16' where the device has it, a lower lr, or amp='off'")
         self.history.add_steps(first, losses, accuracies)
         return _mean(losses), float(accuracies.mean())
 

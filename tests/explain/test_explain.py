@@ -432,7 +432,7 @@ def test_bad_predict_functions(predict_fn, message):
     (dict(model_or_predict_fn=nn.Identity(), mean=0.4, std=0.2), ValueError, "those of images 0..1; multiply both by"),
     (dict(model_or_predict_fn=nn.Identity(), mean=0, std=0), ValueError, "std=0 must be above 0"),
     (dict(model_or_predict_fn=nn.Identity(), mean=0, std=1, engine="openvin"), ValueError, "did you mean 'openvino'"),
-    (dict(model_or_predict_fn=nn.Identity(), mean=0, std=1, precision="fp16"), ValueError, "precision='fp16'"),
+    (dict(model_or_predict_fn=nn.Identity(), mean=0, std=1, precision="half"), ValueError, "precision='half'"),
     (dict(model_or_predict_fn=nn.Identity(), mean=0, std=1, engine="eager", precision="int8"), ValueError,
      "precision='int8' is not offered by engine='eager'"),
 ])
