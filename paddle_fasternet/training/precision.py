@@ -56,26 +56,20 @@ def _is_depthwise(layer):
     return isinstance(layer, nn.Conv2D) and 1 < layer._groups == layer._in_channels
 
 
-class FiniteStatistics:
-    """Keeps BatchNorm's running statistics finite where float16 overflows in the forward pass.
+@contextlib.contextmanager
+def finite_statistics(model, dtype):
+    """After the block, a forward pass, BatchNorm's running statistics that float16 made infinite are as before.
 
     The scaler skips the update of the weights at an overflow, but the statistics have taken it up by then, for good.
     """
-
-    def __init__(self, model):
-        self._model, self._before = model, []
-
-    @paddle.no_grad()
-    def keep(self):
-        """Before a forward pass."""
-        self._before = [(value, value.clone()) for layer in moving_norms(self._model)
-                        for value in (layer._mean, layer._variance)]
-
-    @paddle.no_grad()
-    def restore(self):
-        """After it: what is not finite gets the value that it had."""
-        for value, before in self._before:
-            value.set_value(paddle.where(paddle.isfinite(value), value, before))
+    values = [value for layer in (moving_norms(model) if dtype == "float16" else ())
+              for value in (layer._mean, layer._variance)]
+    with paddle.no_grad():
+        before = [value.clone() for value in values]
+    yield
+    with paddle.no_grad():
+        for value, kept in zip(values, before):
+            value.set_value(paddle.where(paddle.isfinite(value), value, kept))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from . import statistics
 from .history import History
 from .native import use_native_kernels, why_not
 from .optimizers import WeightAverage, build_optimizer, learning_rate, moments
-from .precision import LEAST_SCALE, FiniteStatistics, amp_dtype, cast, float32_remark
+from .precision import LEAST_SCALE, amp_dtype, cast, finite_statistics, float32_remark
 from .small import class_weights
 from .start import divide, frozen_features, start_from
 
@@ -309,15 +309,10 @@ def _make_step(model, forward, optimizer, config, processes, dtype, weights=None
     """
     loss_function = LabelSmoothingCrossEntropy(config.smoothing, weights)
     scaler = paddle.amp.GradScaler(enable=dtype == "float16")
-    statistics_of = FiniteStatistics(model) if dtype == "float16" else None
 
     def step(images, labels):
-        if statistics_of:
-            statistics_of.keep()
-        with cast(dtype):
+        with cast(dtype), finite_statistics(model, dtype):
             logits = forward(images)
-        if statistics_of:
-            statistics_of.restore()
         loss = loss_function(logits, labels)
         scaler.scale(loss).backward()
         processes.average_gradients(model)
